@@ -1,11 +1,55 @@
-use std::sync::Arc;
-fn main() -> anyhow::Result<()> {
-    let rt = tokio::runtime::Runtime::new()?;
-    rt.block_on(async {
-        let features = wasmcloud_host::wasmbus::Features::new();
-        let (_h, _s) = wasmcloud_host::wasmbus::Host::new(wasmcloud_host::wasmbus::HostConfig {
-            experimental_features: features, host_key: Some(Arc::new(nkeys::KeyPair::new_server())), ..Default::default() }).await?;
-        let _ = wadm::start_wadm(wadm::config::WadmConfig::default()).await;
-        anyhow::Ok(())
-    })
+//! The wasmCloud host and wadm, each as one process of the local platform.
+//!
+//! They live in a crate of their own because they take far longer to compile than everything
+//! else together: `lattice` starts this binary and nothing links against it.
+//!
+//! * [`host`]: one wasmCloud host, in one region.
+//! * [`scheduler`]: wadm, beside the hub.
+
+mod host;
+mod scheduler;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// A part of the wasmCloud platform, run as a process by `lattice`.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Args {
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Run a wasmCloud host until SIGTERM, Ctrl-C or a stop command from the lattice.
+    Host(host::Args),
+    /// Run wadm until SIGTERM or Ctrl-C.
+    Wadm(scheduler::Args),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    match Args::parse().part {
+        Part::Host(args) => host::run(args).await,
+        Part::Wadm(args) => scheduler::run(args).await,
+    }
+}
+
+/// Resolves when the process is asked to end.
+async fn asked_to_stop() -> anyhow::Result<()> {
+    use tokio::signal::unix::{signal, SignalKind};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        ctrl_c = tokio::signal::ctrl_c() => ctrl_c?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }
