@@ -1,1 +1,92 @@
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+//! Everything two wasmCloud 1.x capability providers have in common.
+//!
+//! A provider is a process that a wasmCloud host starts. It has links from components, each with
+//! config, and serves the interfaces of its WIT over wRPC on NATS. With this kit it consists of
+//! a `main` of one call, a type that implements [`Capability`], and the handlers that
+//! `wit-bindgen-wrpc` generated a trait for:
+//!
+//! ```ignore
+//! mod bindings {
+//!     wit_bindgen_wrpc::generate!({ world: "provider", path: "../../wit/cloud-metadata" });
+//! }
+//! use bindings::exports::resiliency::cloud_metadata::service;
+//! use provider_kit::{Capability, Context, Environment, LinkId, Links};
+//!
+//! #[derive(Clone)]
+//! struct Provider {
+//!     links: Links<()>,
+//! }
+//!
+//! impl Capability for Provider {
+//!     type LinkConfig = ();
+//!     type Link = ();
+//!
+//!     fn start(environment: Environment<()>) -> anyhow::Result<Self> {
+//!         Ok(Self { links: environment.links })
+//!     }
+//!
+//!     fn link(&self, _: &LinkId, (): ()) {}
+//! }
+//!
+//! impl service::Handler<Option<Context>> for Provider {
+//!     async fn get(
+//!         &self,
+//!         context: Option<Context>,
+//!     ) -> anyhow::Result<Result<service::Metadata, service::Error>> {
+//!         // A failure of the domain is `Ok(Err(..))`: an outer `Err` traps the component.
+//!         Ok(match self.links.of_call(context.as_ref()) {
+//!             Ok(_link) => Err(service::Error::Unavailable("nothing known yet".into())),
+//!             Err(err) => Err(service::Error::Misconfigured(err.to_string())),
+//!         })
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     provider_kit::run::<Provider>("example", bindings::serve)
+//! }
+//! ```
+//!
+//! `docs/writing-a-provider.md` explains it step by step.
+//!
+//! # Layout
+//!
+//! - [`run`] starts and ends a provider: host data, logging, signals, [the orphan's exit](run).
+//! - [`Capability`] is what a provider implements, [`Environment`] what it gets.
+//! - [`Serving`] pauses and resumes the serve loop, bounded by [`ServeOptions`].
+//! - [`Links`] finds the state of the link that a call came by.
+//! - [`FromConfig`] and [`Config`] read configuration, with [`Secret`]s and `{label:NAME}`.
+//! - [`Labels`] are those of the host.
+//! - [`Health`] is what the provider says of itself.
+//! - [`within`] puts a deadline on a remote call.
 
+mod adapter;
+mod boot;
+mod capability;
+mod client;
+mod config;
+mod deadline;
+mod guard;
+mod health;
+mod host_data;
+mod label;
+mod label_source;
+mod link;
+mod logging;
+mod secret;
+mod serve;
+mod serving;
+
+pub use boot::{run, run_with};
+pub use capability::{Capability, Environment};
+pub use client::{Params, ServeClient};
+pub use config::{Config, ConfigError, FromConfig, RawConfig};
+pub use deadline::{within, DeadlineExceeded};
+pub use health::Health;
+pub use host_data::HostDataError;
+pub use label::{LabelSet, Labels};
+pub use link::{LinkError, LinkId, Links};
+pub use secret::Secret;
+pub use serve::{ServeExports, ServeOptions};
+pub use serving::{Serving, ServingState};
+pub use wasmcloud_provider_sdk::Context;
