@@ -16,12 +16,13 @@
 set -euo pipefail
 # Each child in a process group of its own: a host's providers can be cleared away with it.
 set -m
+# Disowned as well, or the shell would report each child's end with its whole command line.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 nats_server=${NATS_SERVER:-nats-server}
 wasmcloud=${WASMCLOUD:-wasmcloud}
 hub_watch=${HUB_WATCH:-$here/hub-watch.sh}
-run_dir=${RUN_DIR:-/run/region}
+run_dir=${RUN_DIR:-/var/lib/region/run}
 watch_interval=${WATCH_INTERVAL:-5}
 # Together below fly.toml's kill_timeout.
 host_grace=${HOST_GRACE:-15}
@@ -71,7 +72,7 @@ write_leaf_config() {
   unset NATS_HUB_URL NATS_CREDS NATS_CA
 }
 
-# True while the child has not ended. The shell reaps it, so a dead one is no longer there.
+# True while the child has not ended. The shell reaps it, disowned or not, so a dead one is gone.
 alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
 
 # stop NAME PID SECONDS: TERM, then KILL for whatever is left of its process group.
@@ -96,6 +97,7 @@ stop_all() {
 start_leaf() {
   LEAF_NAME="leaf-$FLY_REGION-$FLY_MACHINE_ID" "$nats_server" -c "$run_dir/nats-leaf.conf" &
   nats_pid=$!
+  disown "$nats_pid"
 }
 
 # One look at the hub, which also notes how it is. The verdict counts only once the host runs.
@@ -134,6 +136,7 @@ start_host() {
     --label "fly_app=$FLY_APP_NAME" \
     --label "fly_machine_id=$FLY_MACHINE_ID" &
   host_pid=$!
+  disown "$host_pid"
   log "the host runs as process $host_pid"
 }
 
