@@ -1,0 +1,181 @@
+//! One connection to one Valkey, kept up by a task of its own.
+//!
+//! # Nothing is ever sent twice
+//!
+//! The connection is redis's `MultiplexedConnection`, which is one socket: it writes a command once,
+//! and when the socket fails it answers every command in flight with an error and stays dead for ever.
+//! It has no retry (read in redis 1.2.4, `aio/multiplexed_connection.rs`: `send_recv`, `PipelineSink`).
+//! redis's `ConnectionManager` does not resend either, but it makes callers wait for its reconnection;
+//! here a call made without a usable connection fails at once, and reconnecting is this module's task.
+//! A command whose caller has given up before it was written is dropped unwritten.
+//!
+//! # When it is usable
+//!
+//! After a connection has answered `PING`. It stops being usable when the socket closes (noticed at
+//! once) or a `PING`, sent every [`PING_EVERY`], is not answered well within [`PING_DEADLINE`]. After
+//! that it has to answer [`PROOFS`] pings in a row before it is usable again, so that a store that comes
+//! and goes does not flap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind};
+use tokio::sync::{Notify, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument as _, info, info_span, warn};
+
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Result};
+use crate::refusal::{self, Refusal};
+
+/// Time between pings.
+pub const PING_EVERY: Duration = Duration::from_millis(200);
+/// Time a ping may take.
+pub const PING_DEADLINE: Duration = Duration::from_millis(500);
+/// Pings to answer before a connection that replaces a failed one is usable.
+pub const PROOFS: u32 = 3;
+
+const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const MAX_DELAY: Duration = Duration::from_millis(500);
+/// Commands that may wait for the socket; redis's default of 50 makes bursts queue outside of it.
+const PIPELINE: usize = 1024;
+
+/// A connection that comes back by itself. Dropping it closes the socket.
+#[derive(Debug)]
+pub struct Connection {
+    endpoint: Endpoint,
+    state: watch::Receiver<State>,
+    _supervisor: AbortOnDropHandle<()>,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Ready(MultiplexedConnection),
+    Down(Refusal),
+}
+
+impl Connection {
+    /// Starts to connect in the background. `changed` is notified whenever [`Connection::fault`] changes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] for a CA certificate that cannot be used.
+    pub fn open(endpoint: Endpoint, changed: Arc<Notify>) -> Result<Self> {
+        let client = endpoint.client().map_err(|error| Error::Refused { reason: refusal::describe(&error) })?;
+        let (publish, state) = watch::channel(State::Down(Refusal::new("the first connection is pending")));
+        let span = info_span!("connection", valkey = %endpoint, id = endpoint.fingerprint());
+        let supervisor = tokio::spawn(supervise(client, publish, changed).instrument(span));
+        Ok(Self { endpoint, state, _supervisor: AbortOnDropHandle::new(supervisor) })
+    }
+
+    /// Where it connects to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Why there is no usable connection; `None` when there is one.
+    pub fn fault(&self) -> Option<String> {
+        match &*self.state.borrow() {
+            State::Ready(_) => None,
+            State::Down(refusal) => Some(refusal.reason.clone()),
+        }
+    }
+
+    /// The connection, if it is usable right now. Never waits.
+    pub(crate) fn ready(&self) -> Result<MultiplexedConnection> {
+        match &*self.state.borrow() {
+            State::Ready(connection) => Ok(connection.clone()),
+            State::Down(refusal) => Err(refusal.to_error()),
+        }
+    }
+}
+
+async fn supervise(client: Client, publish: watch::Sender<State>, changed: Arc<Notify>) {
+    let mut delay = FIRST_DELAY;
+    let mut proofs = 1;
+    loop {
+        let closed = Arc::new(Notify::new());
+        let refusal = match connect(&client, &closed, proofs).await {
+            Ok(connection) => {
+                info!("connected");
+                delay = FIRST_DELAY;
+                publish.send_replace(State::Ready(connection.clone()));
+                changed.notify_one();
+                let refusal = until_lost(connection, &closed).await;
+                proofs = PROOFS;
+                warn!(reason = refusal.reason, "connection lost");
+                publish.send_replace(State::Down(refusal));
+                changed.notify_one();
+                continue;
+            }
+            Err(refusal) => refusal,
+        };
+        // Said once per reason, not once per attempt.
+        let news = publish.send_if_modified(|state| match state {
+            State::Down(known) if *known == refusal => false,
+            state => {
+                *state = State::Down(refusal.clone());
+                true
+            }
+        });
+        if news {
+            warn!(reason = refusal.reason, "cannot connect");
+            changed.notify_one();
+        }
+        sleep(delay).await;
+        delay = delay.saturating_mul(2).min(MAX_DELAY);
+    }
+}
+
+/// Connects and has the server prove, `proofs` times, that it answers commands.
+async fn connect(client: &Client, closed: &Arc<Notify>, proofs: u32) -> Result<MultiplexedConnection, Refusal> {
+    let notify = closed.clone();
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(PIPELINE)
+        .set_push_sender(move |push: PushInfo| -> Result<(), std::convert::Infallible> {
+            if push.kind == PushKind::Disconnection {
+                notify.notify_one();
+            }
+            Ok(())
+        });
+    let mut connection = timeout(CONNECT_DEADLINE, client.get_multiplexed_async_connection_with_config(&config))
+        .await
+        .map_err(|_| Refusal::new(format!("no connection within {} ms", CONNECT_DEADLINE.as_millis())))?
+        .map_err(|error| Refusal::from(&error))?;
+    ping(&mut connection).await?;
+    for _ in 1..proofs {
+        sleep(PING_EVERY / 2).await;
+        ping(&mut connection).await?;
+    }
+    Ok(connection)
+}
+
+async fn until_lost(mut connection: MultiplexedConnection, closed: &Notify) -> Refusal {
+    let mut tick = interval(PING_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let next = async {
+            tick.tick().await;
+            ping(&mut connection).await
+        };
+        tokio::select! {
+            () = closed.notified() => return Refusal::new("the server closed the connection"),
+            result = next => if let Err(refusal) = result {
+                return refusal;
+            },
+        }
+    }
+}
+
+async fn ping(connection: &mut MultiplexedConnection) -> Result<(), Refusal> {
+    match timeout(PING_DEADLINE, redis::cmd("PING").exec_async(connection)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Refusal::from(&error)),
+        Err(_) => Err(Refusal::new(format!("no answer to PING within {} ms", PING_DEADLINE.as_millis()))),
+    }
+}

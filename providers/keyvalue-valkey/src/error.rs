@@ -1,0 +1,107 @@
+//! Why an operation did not do what was asked.
+
+/// Every failure a caller can see. `handler` turns it into the WIT error, in one place.
+///
+/// No variant carries a value or a credential, and no text that Valkey quotes back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bucket is neither `default` nor declared in the link's `buckets`.
+    #[error("no such bucket; the link's `buckets` does not declare it")]
+    NoSuchBucket,
+    /// Valkey refused the credentials, or the user may not run the command.
+    #[error("access denied by Valkey ({code})")]
+    AccessDenied {
+        /// Valkey's error code: `NOAUTH`, `WRONGPASS` or `NOPERM`.
+        code: String,
+    },
+    /// The key is the empty string.
+    #[error("the key is empty")]
+    EmptyKey,
+    /// The key is longer than the link's `max_key_bytes`.
+    #[error("the key has {bytes} bytes, at most {max} are allowed (`max_key_bytes`)")]
+    KeyTooLong {
+        /// Length of the key.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// The key lies where the provider keeps other buckets.
+    #[error("keys that start with `{}` are reserved", crate::bucket::RESERVED)]
+    ReservedKey,
+    /// The value is larger than the link's `max_value_bytes`.
+    #[error("the value has {bytes} bytes, at most {max} are allowed (`max_value_bytes`)")]
+    ValueTooLarge {
+        /// Length of the value.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// The batch names more keys than the link's `max_batch_keys`.
+    #[error("the batch has {keys} keys, at most {max} are allowed (`max_batch_keys`)")]
+    BatchTooLong {
+        /// Number of keys.
+        keys: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// Keys and values of the batch, or of its answer, exceed the link's `max_batch_bytes`.
+    #[error("keys and values add up to {bytes} bytes, at most {max} are allowed (`max_batch_bytes`)")]
+    BatchTooLarge {
+        /// Bytes of all keys and values.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// `increment` met a value that is not a canonical decimal `u64`.
+    #[error("the value is not a counter: not a decimal number from 0 to 18446744073709551615 without sign or leading zeros")]
+    NotANumber,
+    /// The sum does not fit a `u64`; the value is unchanged.
+    #[error("the counter would exceed 18446744073709551615; it is unchanged")]
+    Overflow,
+    /// The key holds a list, hash or another type that is not a string.
+    #[error("the key holds a Valkey type other than a string (WRONGTYPE)")]
+    WrongType,
+    /// There is no usable connection; the command was not sent.
+    #[error("not connected to Valkey: {reason}; the command was not sent")]
+    NotConnected {
+        /// What the last attempt met.
+        reason: String,
+    },
+    /// A read got no answer. Reading again is safe.
+    #[error("no answer from Valkey: {cause}")]
+    NoAnswer {
+        /// Deadline or lost connection.
+        cause: String,
+    },
+    /// A write got no answer: it may or may not have taken effect, now or shortly. It is never sent again.
+    #[error("the outcome is unknown: {cause}; the write may or may not have taken effect")]
+    OutcomeUnknown {
+        /// Deadline or lost connection.
+        cause: String,
+    },
+    /// Valkey is at `maxmemory`; nothing was written.
+    #[error("Valkey is out of memory (OOM); nothing was written")]
+    OutOfMemory,
+    /// The Valkey is a read-only replica; nothing was written.
+    #[error("Valkey is a read-only replica (READONLY); nothing was written")]
+    ReadOnly,
+    /// Valkey cannot persist and refuses writes; nothing was written.
+    #[error("Valkey cannot persist to disk and refuses writes (MISCONF); nothing was written")]
+    NotPersisting,
+    /// Valkey is still reading its data from disk.
+    #[error("Valkey is loading its data (LOADING)")]
+    Loading,
+    /// Valkey refused the command for another reason; it had no effect.
+    #[error("Valkey refused the command: {reason}")]
+    Refused {
+        /// Error code and the unquoted start of its text.
+        reason: String,
+    },
+    /// The reply was not of the expected type.
+    #[error("Valkey sent a reply of an unexpected type")]
+    UnexpectedReply,
+}
+
+/// What the operations of this crate return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,36 @@
+//! A wasmCloud capability provider that serves `wrpc:keyvalue` from Valkey.
+//!
+//! A call goes through these, from the outside in:
+//!
+//! | module | concern |
+//! |---|---|
+//! | `provider` | the life of links; when to be in the queue group |
+//! | `handler` | WIT to [`Store`] and back; the only place that makes WIT errors |
+//! | [`config`] | what a link may say |
+//! | [`Store`] | named buckets ([`bucket`]) and bounded input ([`limit`]) over a [`Backend`] |
+//! | [`Valkey`], [`Memory`] | the backends: the real one and the reference |
+//! | [`pool`], [`connection`], [`endpoint`] | shared connections that come back by themselves |
+//! | [`error`] | every failure, by cause |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod bucket;
+pub mod config;
+pub mod connection;
+pub mod endpoint;
+pub mod error;
+pub mod limit;
+pub mod pool;
+
+mod backend;
+mod counter;
+mod memory;
+mod refusal;
+mod store;
+mod valkey;
+
+pub use backend::{Backend, Page};
+pub use error::{Error, Result};
+pub use memory::Memory;
+pub use store::Store;
+pub use valkey::Valkey;

@@ -1,0 +1,55 @@
+//! Connections, shared by links that mean the same endpoint.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::Notify;
+
+use crate::connection::Connection;
+use crate::endpoint::Endpoint;
+use crate::error::Result;
+
+/// All connections in use. A connection closes with the last link that holds it.
+#[derive(Debug, Default)]
+pub struct Pool {
+    connections: Mutex<HashMap<Endpoint, Weak<Connection>>>,
+    changed: Arc<Notify>,
+}
+
+impl Pool {
+    /// The connection to an endpoint, credentials included; opened if no link has it yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::open`]. An unreachable server is no error: the connection reports it.
+    pub fn connection(&self, endpoint: Endpoint) -> Result<Arc<Connection>> {
+        let mut connections = self.lock();
+        connections.retain(|_, connection| connection.strong_count() > 0);
+        if let Some(connection) = connections.get(&endpoint).and_then(Weak::upgrade) {
+            return Ok(connection);
+        }
+        let connection = Arc::new(Connection::open(endpoint.clone(), self.changed.clone())?);
+        connections.insert(endpoint, Arc::downgrade(&connection));
+        Ok(connection)
+    }
+
+    /// The connections in use.
+    pub fn in_use(&self) -> Vec<Arc<Connection>> {
+        self.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Waits until the fault of some connection has changed since the last wait.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Ends a wait in [`Pool::changed`]: for whoever has added or dropped a connection.
+    pub fn announce(&self) {
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Endpoint, Weak<Connection>>> {
+        // Nothing panics under the lock; a map left behind by a panic elsewhere is still whole.
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
