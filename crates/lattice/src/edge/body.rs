@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{ready, Context, Poll};
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ pub(super) async fn receive(mut body: Incoming, limits: &Limits) -> Result<Paylo
             }
         }
     }
-    let progress = UploadProgress(Arc::new(Mutex::new((Instant::now(), None))));
+    let progress = UploadProgress::new();
     let upload = Upload {
         left: limits.body_bytes.saturating_sub(kept.len()),
         first: (!kept.is_empty()).then(|| kept.freeze()),
@@ -96,25 +96,51 @@ pub(super) async fn receive(mut body: Incoming, limits: &Limits) -> Result<Paylo
 
 /// How far a streamed upload has come, seen from outside.
 #[derive(Debug, Clone)]
-pub(super) struct UploadProgress(Arc<Mutex<(Instant, Option<Refusal>)>>);
+pub(super) struct UploadProgress(Arc<Mutex<Progress>>);
+
+#[derive(Debug)]
+struct Progress {
+    last: Instant,
+    visitors_turn: bool,
+    refusal: Option<Refusal>,
+}
 
 impl UploadProgress {
-    /// When the last of it was passed on.
-    pub fn last(&self) -> Instant {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Progress {
+            last: Instant::now(),
+            visitors_turn: false,
+            refusal: None,
+        })))
+    }
+
+    /// Since when the region has had all there is to have: now, while the visitor has yet to send something.
+    pub fn regions_turn_since(&self) -> Instant {
+        let progress = self.lock();
+        if progress.visitors_turn {
+            Instant::now()
+        } else {
+            progress.last
+        }
     }
 
     pub fn refusal(&self) -> Option<Refusal> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+        self.lock().refusal
     }
 
-    fn moved(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Instant::now();
+    fn moved(&self, visitors_turn: bool) {
+        let mut progress = self.lock();
+        progress.last = Instant::now();
+        progress.visitors_turn = visitors_turn;
     }
 
     fn refuse(&self, refusal: Refusal) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(refusal);
+        self.lock().refusal = Some(refusal);
         Poll::Ready(Some(Err(refusal.into())))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,12 +163,13 @@ impl HttpBody for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        this.progress.moved();
+        this.progress.moved(false);
         if let Some(first) = this.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
         loop {
             let Poll::Ready(frame) = Pin::new(&mut this.rest).poll_frame(cx) else {
+                this.progress.moved(true);
                 ready!(this.due.as_mut().poll(cx));
                 return this.progress.refuse(Refusal::TooSlow);
             };

@@ -79,6 +79,8 @@ pub struct Limits {
     pub read_ahead_for: Duration,
     /// Silence in the middle of an answer's body that ends it: 15 s.
     pub answer_idle: Duration,
+    /// Time a visitor may leave an answer unread before the connection is closed: 30 s.
+    pub visitor_stall: Duration,
 }
 
 impl EdgeConfig {
@@ -110,6 +112,7 @@ impl EdgeConfig {
                 read_ahead_bytes: 256 * 1024,
                 read_ahead_for: Duration::from_millis(250),
                 answer_idle: Duration::from_secs(15),
+                visitor_stall: Duration::from_secs(30),
             },
         }
     }
@@ -123,6 +126,7 @@ impl EdgeConfig {
             ("limits.head_timeout", self.limits.head_timeout),
             ("limits.body_timeout", self.limits.body_timeout),
             ("limits.answer_idle", self.limits.answer_idle),
+            ("limits.visitor_stall", self.limits.visitor_stall),
         ];
         for (key, value) in positive {
             if value.is_zero() {

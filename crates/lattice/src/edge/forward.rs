@@ -268,9 +268,7 @@ impl Forwarding<'_> {
             return false;
         }
         tried.failure = Some(failure);
-        self.edge
-            .fleet
-            .attempt_failed(&tried.region, failure, &self.edge.config.health);
+        self.edge.fleet.attempt_failed(&tried.region, failure);
         true
     }
 
@@ -296,14 +294,18 @@ impl Forwarding<'_> {
     }
 }
 
-/// Resolves when the request has waited long enough: the deadline, counted for a streamed body from the last of it.
+/// Resolves when the request has waited long enough: at the deadline, counted for a streamed body from the last of it.
 async fn overdue(deadline: Instant, patience: Duration, progress: Option<UploadProgress>) {
     let mut due = deadline;
     loop {
         sleep_until(due).await;
-        match &progress {
-            Some(progress) if progress.last() + patience > due => due = progress.last() + patience,
-            _ => return,
+        let later = progress
+            .as_ref()
+            .map(|progress| progress.regions_turn_since() + patience)
+            .filter(|later| *later > due);
+        match later {
+            Some(later) => due = later,
+            None => return,
         }
     }
 }

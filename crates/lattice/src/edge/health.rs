@@ -49,14 +49,13 @@ async fn check(edge: &Shared, region: &Region) {
         Ok(Ok(response)) if response.status().is_success() => edge.fleet.check_passed(region),
         Ok(Ok(response)) => {
             let status = response.status();
-            edge.fleet
-                .check_failed(region, status.as_str(), false, policy);
+            edge.fleet.check_failed(region, status.as_str(), false);
         }
         Ok(Err(failure)) => {
             let refused = failure == Failure::Connect;
             edge.fleet
-                .check_failed(region, &failure.to_string(), refused, policy);
+                .check_failed(region, &failure.to_string(), refused);
         }
-        Err(_) => edge.fleet.check_failed(region, "timeout", false, policy),
+        Err(_) => edge.fleet.check_failed(region, "timeout", false),
     }
 }

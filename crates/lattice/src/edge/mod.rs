@@ -2,7 +2,7 @@
 //!
 //! - [`Edge`] (here): binding, controls, the owner of every task
 //! - [`EdgeConfig`] in `config`, [`EdgeStatus`] in `status`
-//! - `serve`: visitors' connections and requests; `page`: the edge's own answers; `header`, `body`: what passes through
+//! - `serve`: visitors' connections and requests; `stall`: visitors who stop reading; `page`: the edge's own answers; `header`, `body`: what passes through
 //! - `forward`: one request over all its attempts; `plan`: in which order; `attempt`: one of them; `failure`: why it failed
 //! - `region`: what is known of each region; `health`: the active checks; `pace`: how slow is normal
 //! - `route`, `geo`: who is near
@@ -27,6 +27,7 @@ mod plan;
 mod region;
 mod route;
 mod serve;
+mod stall;
 mod status;
 mod task;
 
@@ -119,7 +120,7 @@ impl Edge {
             end: end.clone(),
         };
         let shared = Arc::new(Shared {
-            fleet: Fleet::new(config.upstreams.clone()),
+            fleet: Fleet::new(config.upstreams.clone(), config.health.clone()),
             clients: Clients::new(&config, executor),
             counters: Counters::default(),
             recheck: Notify::new(),

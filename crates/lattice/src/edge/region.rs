@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use http::HeaderMap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -20,6 +21,7 @@ use super::status::{unix_ms, RegionState, RegionStatus};
 pub(super) struct Fleet {
     regions: RwLock<Arc<[Arc<Region>]>>,
     changes: watch::Sender<u64>,
+    policy: HealthCheck,
 }
 
 #[derive(Debug)]
@@ -50,10 +52,11 @@ struct Condition {
 }
 
 impl Fleet {
-    pub fn new(upstreams: Vec<Upstream>) -> Self {
+    pub fn new(upstreams: Vec<Upstream>, policy: HealthCheck) -> Self {
         let fleet = Self {
             regions: RwLock::new(Arc::new([])),
             changes: watch::channel(0).0,
+            policy,
         };
         fleet.replace(upstreams);
         fleet
@@ -81,16 +84,18 @@ impl Fleet {
         Arc::clone(&regions)
     }
 
-    /// Every region, best first for a visitor at `home`: healthy ones by distance, then those to avoid for now, then
-    /// the others, since what is known of health is up to a second old.
-    pub fn candidates(&self, headers: &http::HeaderMap) -> Vec<Arc<Region>> {
+    /// Every region, best first for this visitor: healthy ones by distance, then those to avoid for now, then the
+    /// others, since what is known of health is up to a second old.
+    pub fn candidates(&self, headers: &HeaderMap, now: Instant) -> Vec<Arc<Region>> {
         let regions = self.all();
         let home = route::home_region(headers, |code| {
             regions.iter().any(|region| region.code == code)
         });
         let mut regions = route::nearest_first(regions.to_vec(), home, |region| &region.code);
-        let now = Instant::now();
         regions.sort_by_cached_key(|region| region.rank(now));
+        if let Some(first) = regions.first() {
+            first.try_again(now, self.policy.avoid_for);
+        }
         regions
     }
 
@@ -114,11 +119,11 @@ impl Fleet {
     }
 
     /// `at_once`: one bad check is proof enough.
-    pub fn check_failed(&self, region: &Region, error: &str, at_once: bool, policy: &HealthCheck) {
+    pub fn check_failed(&self, region: &Region, error: &str, at_once: bool) {
         let mut condition = region.condition();
         condition.failed_checks = condition.failed_checks.saturating_add(1);
         condition.last_error = Some(format!("health check: {error}"));
-        let down = at_once || condition.failed_checks >= policy.fall;
+        let down = at_once || condition.failed_checks >= self.policy.fall;
         if down && condition.state != RegionState::Down {
             condition.turn(RegionState::Down);
             drop(condition);
@@ -127,7 +132,7 @@ impl Fleet {
         }
     }
 
-    pub fn attempt_failed(&self, region: &Region, failure: Failure, policy: &HealthCheck) {
+    pub fn attempt_failed(&self, region: &Region, failure: Failure) {
         if !failure.is_regions_fault() {
             return;
         }
@@ -142,10 +147,10 @@ impl Fleet {
                 warn!(region = region.code, error = %failure, "region is down");
                 self.changed();
             }
-        } else if condition.failed_attempts >= policy.avoid_after {
+        } else if condition.failed_attempts >= self.policy.avoid_after {
             let now = Instant::now();
             let already = condition.avoided_until.is_some_and(|until| until > now);
-            condition.avoided_until = Some(now + policy.avoid_for);
+            condition.avoided_until = Some(now + self.policy.avoid_for);
             drop(condition);
             if !already {
                 info!(region = region.code, error = %failure, "region is avoided for a while");
@@ -210,6 +215,14 @@ impl Region {
         }
     }
 
+    /// When a region's time of being avoided is over, one visitor tries it; the others wait for what comes of it.
+    fn try_again(&self, now: Instant, avoid_for: Duration) {
+        let mut condition = self.condition();
+        if condition.avoided_until.is_some_and(|until| until <= now) {
+            condition.avoided_until = Some(now + avoid_for);
+        }
+    }
+
     fn status(&self) -> RegionStatus {
         let condition = self.condition();
         let now = Instant::now();
@@ -257,12 +270,17 @@ mod tests {
         }
     }
 
-    fn policy() -> HealthCheck {
-        EdgeConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)), Vec::new()).health
+    fn fleet(upstreams: Vec<Upstream>) -> Fleet {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Fleet::new(upstreams, EdgeConfig::new(listen, Vec::new()).health)
     }
 
     fn order(fleet: &Fleet) -> Vec<String> {
-        let candidates = fleet.candidates(&http::HeaderMap::new());
+        order_at(fleet, Instant::now())
+    }
+
+    fn order_at(fleet: &Fleet, now: Instant) -> Vec<String> {
+        let candidates = fleet.candidates(&HeaderMap::new(), now);
         candidates
             .iter()
             .map(|region| region.code.clone())
@@ -271,7 +289,7 @@ mod tests {
 
     #[test]
     fn healthy_then_avoided_then_the_rest() {
-        let fleet = Fleet::new(vec![
+        let fleet = fleet(vec![
             upstream("iad", 1),
             upstream("lhr", 2),
             upstream("fra", 3),
@@ -281,10 +299,10 @@ mod tests {
         }
         assert_eq!(order(&fleet), ["iad", "lhr", "fra"]);
         let regions = fleet.all();
-        fleet.attempt_failed(&regions[0], Failure::Connect, &policy());
+        fleet.attempt_failed(&regions[0], Failure::Connect);
         assert_eq!(order(&fleet), ["lhr", "fra", "iad"]);
         for _ in 0..3 {
-            fleet.attempt_failed(&regions[1], Failure::Timeout, &policy());
+            fleet.attempt_failed(&regions[1], Failure::Timeout);
         }
         assert_eq!(order(&fleet), ["fra", "lhr", "iad"]);
         regions[1].answered(Duration::from_millis(1));
@@ -294,21 +312,21 @@ mod tests {
 
     #[test]
     fn two_bad_checks_or_one_refused_connection_take_a_region_down() {
-        let fleet = Fleet::new(vec![upstream("iad", 1)]);
+        let fleet = fleet(vec![upstream("iad", 1)]);
         let region = &fleet.all()[0];
         fleet.check_passed(region);
-        fleet.check_failed(region, "timeout", false, &policy());
+        fleet.check_failed(region, "timeout", false);
         assert_eq!(region.status().state, RegionState::Healthy);
-        fleet.check_failed(region, "timeout", false, &policy());
+        fleet.check_failed(region, "timeout", false);
         assert_eq!(region.status().state, RegionState::Down);
         fleet.check_passed(region);
-        fleet.check_failed(region, "refused", true, &policy());
+        fleet.check_failed(region, "refused", true);
         assert_eq!(region.status().state, RegionState::Down);
     }
 
     #[test]
     fn a_region_that_moves_keeps_its_counts_and_loses_its_health() {
-        let fleet = Fleet::new(vec![upstream("iad", 1), upstream("fra", 2)]);
+        let fleet = fleet(vec![upstream("iad", 1), upstream("fra", 2)]);
         for region in fleet.all().iter() {
             fleet.check_passed(region);
             region.attempt_began();
@@ -328,11 +346,29 @@ mod tests {
 
     #[test]
     fn a_visitors_failing_upload_is_not_held_against_a_region() {
-        let fleet = Fleet::new(vec![upstream("iad", 1)]);
+        let fleet = fleet(vec![upstream("iad", 1)]);
         for _ in 0..10 {
-            fleet.attempt_failed(&fleet.all()[0], Failure::Upload, &policy());
+            fleet.attempt_failed(&fleet.all()[0], Failure::Upload);
         }
         assert_eq!(fleet.status()[0].failed, 0);
         assert!(!fleet.status()[0].avoided);
+    }
+
+    #[test]
+    fn when_its_time_of_being_avoided_is_over_one_visitor_tries_a_region() {
+        let fleet = fleet(vec![upstream("iad", 1), upstream("fra", 2)]);
+        let regions = fleet.all();
+        for region in regions.iter() {
+            fleet.check_passed(region);
+        }
+        for _ in 0..3 {
+            fleet.attempt_failed(&regions[0], Failure::Timeout);
+        }
+        assert_eq!(order(&fleet), ["fra", "iad"]);
+        let later = Instant::now() + Duration::from_millis(1100);
+        assert_eq!(order_at(&fleet, later), ["iad", "fra"]);
+        assert_eq!(order_at(&fleet, later), ["fra", "iad"]);
+        regions[0].answered(Duration::from_millis(1));
+        assert_eq!(order_at(&fleet, later), ["iad", "fra"]);
     }
 }

@@ -1,6 +1,7 @@
 //! Visitors' connections and requests.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +13,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::{timeout, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -24,6 +27,7 @@ use super::failure::Failure;
 use super::forward::{forward, Outcome, Tried};
 use super::header::prepare_request;
 use super::page::{self, Notice};
+use super::stall::Unstalled;
 use super::status::Counters;
 use super::Shared;
 
@@ -33,6 +37,9 @@ const X_EDGE_TRIED: HeaderName = HeaderName::from_static("x-edge-tried");
 
 /// How long accepting pauses after an error such as "too many open files".
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// How long a visitor may take to notice that the connection is over.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Accepts until `stop`, then lets the requests under way finish.
 pub(super) async fn accept(listener: TcpListener, edge: Arc<Shared>, stop: CancellationToken) {
@@ -81,25 +88,39 @@ async fn converse(
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
         let edge = Arc::clone(edge);
-        async move { Ok::<_, Infallible>(respond(&edge, peer, request).await) }
+        Box::pin(async move { Ok::<_, Infallible>(respond(&edge, peer, request).await) })
     });
     let limits = &edge.config.limits;
-    let connection = http1::Builder::new()
+    let stream = Unstalled::new(stream, limits.visitor_stall);
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head_bytes)
         .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
         () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
         }
     };
     if let Err(error) = ended {
         debug!(%error, "visitor's connection ended early");
     }
+    farewell(connection.into_parts().io.into_inner()).await;
+}
+
+/// Ends a connection so that the visitor can read the last answer: closing while input is unread, as after a body that
+/// was too large, would send a reset that overtakes it.
+async fn farewell(mut stream: Unstalled) {
+    let mut rest = vec![0; 16 * 1024];
+    let drained = async {
+        stream.shutdown().await?;
+        while stream.read(&mut rest).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // Whatever comes of it, the connection is over.
+    let _ = timeout(FAREWELL, drained).await;
 }
 
 async fn respond(
@@ -129,7 +150,7 @@ async fn respond(
         Payload::Streamed(_, progress) => Some(progress.clone()),
     };
     prepare_request(&mut parts.headers, peer);
-    let candidates = edge.fleet.candidates(&parts.headers);
+    let candidates = edge.fleet.candidates(&parts.headers, Instant::now());
     let method = parts.method.clone();
     let head = Head {
         method: parts.method,
