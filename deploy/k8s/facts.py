@@ -116,6 +116,15 @@ def mounted_claim(workload, path):
     return any(m["name"] in claims and m["mountPath"] == path for m in mounts)
 
 
+def mounted_secrets(workload):
+    names = set()
+    for volume in pod(workload).get("volumes", []):
+        names.add(volume.get("secret", {}).get("secretName"))
+        for source in volume.get("projected", {}).get("sources", []):
+            names.add(source.get("secret", {}).get("name"))
+    return names
+
+
 def setting(text, key):
     found = re.search(rf"^{key} +(.*)$", text, re.MULTILINE)
     return found.group(1) if found else None
@@ -270,9 +279,8 @@ def check_production(overlay, _manifest):
         (overlay.one("Deployment", "wadm"), {"nats-creds"}),
         (overlay.one("Deployment", "secrets-backend"), {"nats-creds"}),
     ):
-        text = json.dumps(pod(workload))
-        missing = [s for s in secrets if f'"{s}"' not in text]
-        fact(not missing, f"{workload['metadata']['name']} has the Secret {missing}")
+        missing = secrets - mounted_secrets(workload)
+        fact(not missing, f"{workload['metadata']['name']} has the Secrets, not without {missing}")
     host = overlay.one("WasmCloudHostConfig", "wasmcloud-host")["spec"]
     fact(host.get("secretName") == "nats-creds", "the operator has credentials")
     exposed = overlay.one("Service", "nats-hub-leafnode")["spec"].get("ports", [])
