@@ -1,6 +1,5 @@
 //! One attempt: one request to one region.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -103,13 +102,10 @@ impl Clients {
 /// Turns an upstream's answer into the visitor's. With `read_ahead_until`, the first part of the body is read before
 /// the answer counts as one.
 pub(super) async fn take(
-    region: &Arc<Region>,
     response: Response<Incoming>,
-    asked: Instant,
     limits: &Limits,
     read_ahead_until: Option<Instant>,
 ) -> Result<Response<Body>, Failure> {
-    region.answered(asked.elapsed());
     let (head, body) = response.into_parts();
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut relay = Relay::new(body, limits.answer_idle);

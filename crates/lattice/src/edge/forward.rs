@@ -56,6 +56,7 @@ pub(super) struct Tried {
     pub failure: Option<Failure>,
     pub answered: bool,
     running: bool,
+    began: Instant,
 }
 
 type Running = BoxFuture<'static, (usize, Result<Response<Body>, Failure>)>;
@@ -131,7 +132,11 @@ impl Forwarding<'_> {
                     self.tried[index].running = false;
                     let (failure, answer) = match result {
                         Ok(response) => match self.failing_status(&response) {
-                            None => return self.answered(index, response),
+                            None => {
+                                let tried = &self.tried[index];
+                                tried.region.answered(tried.began.elapsed());
+                                return self.answered(index, response);
+                            }
                             Some(failure) => (failure, Some(response)),
                         },
                         Err(failure) => (failure, None),
@@ -214,20 +219,13 @@ impl Forwarding<'_> {
             failure: None,
             answered: false,
             running: true,
+            began: Instant::now(),
         });
         let (edge, region, head) = (Arc::clone(self.edge), Arc::clone(region), self.head.clone());
         self.running.push(Box::pin(async move {
-            let asked = Instant::now();
             let answer = async {
                 let response = edge.clients.send(&region, head, body, connection).await?;
-                attempt::take(
-                    &region,
-                    response,
-                    asked,
-                    &edge.config.limits,
-                    read_ahead_until,
-                )
-                .await
+                attempt::take(response, &edge.config.limits, read_ahead_until).await
             };
             (index, answer.await)
         }));

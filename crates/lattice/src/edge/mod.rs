@@ -4,7 +4,7 @@
 //! - [`EdgeConfig`] in `config`, [`EdgeStatus`] in `status`
 //! - `serve`: visitors' connections and requests; `stall`: visitors who stop reading; `page`: the edge's own answers; `header`, `body`: what passes through
 //! - `forward`: one request over all its attempts; `plan`: in which order; `attempt`: one of them; `failure`: why it failed
-//! - `region`: what is known of each region; `health`: the active checks; `pace`: how slow is normal
+//! - `fleet`: the regions; `region`: what is known of one; `health`: the active checks; `pace`: how slow is normal
 //! - `route`, `geo`: who is near
 //! - `task`: tasks that end with the edge
 //!
@@ -17,6 +17,7 @@ mod attempt;
 mod body;
 mod config;
 mod failure;
+mod fleet;
 mod forward;
 pub mod geo;
 mod header;
@@ -46,7 +47,7 @@ pub use config::{EdgeConfig, HealthCheck, Limits, Upstream};
 pub use status::{EdgeStatus, RegionState, RegionStatus};
 
 use attempt::Clients;
-use region::Fleet;
+use fleet::Fleet;
 use status::Counters;
 use task::OwnedExecutor;
 

@@ -57,7 +57,6 @@ struct State {
     mode: Mutex<Mode>,
     health: Mutex<Mode>,
     hits: AtomicU64,
-    connections: AtomicU64,
     seen: Mutex<Vec<Seen>>,
 }
 
@@ -88,7 +87,6 @@ impl Region {
             mode: Mutex::new(mode),
             health: Mutex::new(Mode::Page),
             hits: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
             seen: Mutex::default(),
         });
         let serving = Arc::clone(&state);
@@ -96,7 +94,6 @@ impl Region {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                serving.connections.fetch_add(1, Ordering::SeqCst);
                 connections.spawn(converse(stream, Arc::clone(&serving)));
             }
         });
