@@ -27,8 +27,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::endpoint::Endpoint;
-use crate::error::{Error, Result};
-use crate::refusal::{self, Refusal};
+use crate::error::Result;
+use crate::refusal::Refusal;
 
 /// Time between pings.
 pub const PING_EVERY: Duration = Duration::from_millis(200);
@@ -48,6 +48,7 @@ const PIPELINE: usize = 1024;
 pub struct Connection {
     endpoint: Endpoint,
     state: watch::Receiver<State>,
+    changed: Arc<Notify>,
     _supervisor: AbortOnDropHandle<()>,
 }
 
@@ -58,17 +59,13 @@ enum State {
 }
 
 impl Connection {
-    /// Starts to connect in the background. `changed` is notified whenever [`Connection::fault`] changes.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`] for a CA certificate that cannot be used.
-    pub fn open(endpoint: Endpoint, changed: Arc<Notify>) -> Result<Self> {
-        let client = endpoint.client().map_err(|error| Error::Refused { reason: refusal::describe(&error) })?;
+    /// Starts to connect in the background. `changed` is notified whenever [`Connection::fault`]
+    /// changes, and when the connection is dropped.
+    pub fn open(endpoint: Endpoint, changed: Arc<Notify>) -> Self {
         let (publish, state) = watch::channel(State::Down(Refusal::new("the first connection is pending")));
         let span = info_span!("connection", valkey = %endpoint, id = endpoint.fingerprint());
-        let supervisor = tokio::spawn(supervise(client, publish, changed).instrument(span));
-        Ok(Self { endpoint, state, _supervisor: AbortOnDropHandle::new(supervisor) })
+        let supervisor = supervise(endpoint.clone(), publish, changed.clone()).instrument(span);
+        Self { endpoint, state, changed, _supervisor: AbortOnDropHandle::new(tokio::spawn(supervisor)) }
     }
 
     /// Where it connects to.
@@ -93,7 +90,22 @@ impl Connection {
     }
 }
 
-async fn supervise(client: Client, publish: watch::Sender<State>, changed: Arc<Notify>) {
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.changed.notify_one();
+    }
+}
+
+async fn supervise(endpoint: Endpoint, publish: watch::Sender<State>, changed: Arc<Notify>) {
+    let client = match endpoint.client() {
+        Ok(client) => client,
+        // The config was validated, so this is for what only a TLS library finds wrong.
+        Err(error) => {
+            publish.send_replace(State::Down(Refusal::from(&error)));
+            changed.notify_one();
+            return;
+        }
+    };
     let mut delay = FIRST_DELAY;
     let mut proofs = 1;
     loop {

@@ -6,6 +6,12 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The call came by no link that this provider knows, or by one whose config it refused.
+    #[error("{reason}")]
+    NoLink {
+        /// Which link, and what is wrong with it.
+        reason: String,
+    },
     /// The bucket is neither `default` nor declared in the link's `buckets`.
     #[error("no such bucket; the link's `buckets` does not declare it")]
     NoSuchBucket,

@@ -4,8 +4,8 @@
 //!
 //! | module | concern |
 //! |---|---|
-//! | `provider` | the life of links; when to be in the queue group |
-//! | `handler` | WIT to [`Store`] and back; the only place that makes WIT errors |
+//! | [`Provider`] | the life of links; when to be in the queue group |
+//! | `handler` ([`serve`]) | WIT to [`Store`] and back; the only place that makes WIT errors |
 //! | [`config`] | what a link may say |
 //! | [`Store`] | named buckets ([`bucket`]) and bounded input ([`limit`]) over a [`Backend`] |
 //! | [`Valkey`], [`Memory`] | the backends: the real one and the reference |
@@ -24,13 +24,17 @@ pub mod pool;
 
 mod backend;
 mod counter;
+mod handler;
 mod memory;
+mod provider;
 mod refusal;
 mod store;
 mod valkey;
 
 pub use backend::{Backend, Page};
 pub use error::{Error, Result};
+pub use handler::serve;
 pub use memory::Memory;
+pub use provider::Provider;
 pub use store::Store;
 pub use valkey::Valkey;

@@ -7,7 +7,6 @@ use tokio::sync::Notify;
 
 use crate::connection::Connection;
 use crate::endpoint::Endpoint;
-use crate::error::Result;
 
 /// All connections in use. A connection closes with the last link that holds it.
 #[derive(Debug, Default)]
@@ -18,19 +17,17 @@ pub struct Pool {
 
 impl Pool {
     /// The connection to an endpoint, credentials included; opened if no link has it yet.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connection::open`]. An unreachable server is no error: the connection reports it.
-    pub fn connection(&self, endpoint: Endpoint) -> Result<Arc<Connection>> {
+    pub fn connection(&self, endpoint: Endpoint) -> Arc<Connection> {
         let mut connections = self.lock();
         connections.retain(|_, connection| connection.strong_count() > 0);
         if let Some(connection) = connections.get(&endpoint).and_then(Weak::upgrade) {
-            return Ok(connection);
+            return connection;
         }
-        let connection = Arc::new(Connection::open(endpoint.clone(), self.changed.clone())?);
+        let connection = Arc::new(Connection::open(endpoint.clone(), self.changed.clone()));
         connections.insert(endpoint, Arc::downgrade(&connection));
-        Ok(connection)
+        // A new connection is a change too: its fault is that it is pending.
+        self.changed.notify_one();
+        connection
     }
 
     /// The connections in use.
@@ -38,14 +35,9 @@ impl Pool {
         self.lock().values().filter_map(Weak::upgrade).collect()
     }
 
-    /// Waits until the fault of some connection has changed since the last wait.
+    /// Waits until a connection was added or dropped, or its fault changed, since the last wait.
     pub async fn changed(&self) {
         self.changed.notified().await;
-    }
-
-    /// Ends a wait in [`Pool::changed`]: for whoever has added or dropped a connection.
-    pub fn announce(&self) {
-        self.changed.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Endpoint, Weak<Connection>>> {

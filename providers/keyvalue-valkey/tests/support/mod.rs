@@ -147,7 +147,7 @@ pub const DEADLINE: Duration = Duration::from_millis(800);
 
 /// A connection that is usable.
 pub async fn connected(endpoint: Endpoint) -> Arc<Connection> {
-    let connection = Pool::default().connection(endpoint).unwrap();
+    let connection = Pool::default().connection(endpoint);
     usable(&connection).await;
     connection
 }
