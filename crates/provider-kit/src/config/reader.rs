@@ -26,6 +26,12 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// Whether there is nothing in it, neither values nor secrets.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.raw.values.is_empty() && self.raw.secrets.is_empty()
+    }
+
     /// The labels of the host, for values that default to one.
     #[must_use]
     pub fn labels(&self) -> &LabelSet {

@@ -1,0 +1,71 @@
+//! Why the Kubernetes API gave no answer.
+
+use std::path::PathBuf;
+
+use provider_kit::DeadlineExceeded;
+
+/// A failed question to the Kubernetes API.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the service account cannot be read.
+    #[error("failed to read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The certificate authority or the token is not what it should be.
+    #[error("{0} of the service account is malformed")]
+    Malformed(&'static str),
+    /// The request failed.
+    #[error("failed to ask the Kubernetes API for {what}")]
+    Request {
+        /// What was asked for.
+        what: &'static str,
+        /// Why. Without the URL.
+        source: reqwest::Error,
+    },
+    /// The API refused.
+    #[error("the Kubernetes API answers {status} when asked for {what}")]
+    Status {
+        /// What was asked for.
+        what: &'static str,
+        /// The status.
+        status: u16,
+    },
+    /// The answer is longer than is read.
+    #[error("the Kubernetes API's answer for {what} is longer than {limit} bytes")]
+    TooLong {
+        /// What was asked for.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// The answer is not what the API's documentation says.
+    #[error("the Kubernetes API's answer for {what} is malformed")]
+    Answer {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// The pod is not on a node yet, or this process runs in no pod.
+    #[error("the node of this pod is unknown")]
+    NoNode,
+    /// The API took too long.
+    #[error(transparent)]
+    Late(#[from] DeadlineExceeded),
+}
+
+impl Error {
+    /// The error and its causes, in one line.
+    pub fn chain(&self) -> String {
+        let mut line = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(err) = cause {
+            line.push_str(": ");
+            line.push_str(&err.to_string());
+            cause = err.source();
+        }
+        line
+    }
+}
