@@ -1,6 +1,9 @@
 //! The WAN between a region's NATS leaf node and the hub: a TCP forwarder that adds delay and can be
 //! cut like a real dead link.
 //!
+//! The hub must not tell leaves its own address (`leafnodes { no_advertise: true }`): a leaf adds what it is told to its
+//! list, and after the first cut it comes back past this link.
+//!
 //! - [`WanLink`] (here): the listener, its controls and its connections' owner
 //! - `rule`: what holds on the link now (delay, target, cuts), and what that means to a connection
 //! - `connection`: the life of one connection
