@@ -14,7 +14,7 @@ use wasmcloud_host::wasmbus::{Features, Host, HostConfig};
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Options of `lattice-platform host`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Args {
     /// URL of the region's NATS leaf node.
     #[arg(long)]
@@ -31,6 +31,20 @@ pub struct Args {
     /// Seconds between heartbeats; the host rounds less than a second up.
     #[arg(long, default_value_t = 30)]
     heartbeat_seconds: u64,
+    /// Seed of the host's key, so that its starter knows its identity; random when absent.
+    #[arg(long, env = "LATTICE_HOST_SEED", hide_env_values = true)]
+    host_seed: Option<String>,
+}
+
+impl std::fmt::Debug for Args {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the seed.
+        f.debug_struct("Args")
+            .field("nats_url", &self.nats_url.as_str())
+            .field("lattice", &self.lattice)
+            .field("labels", &self.labels)
+            .finish_non_exhaustive()
+    }
 }
 
 fn parse_label(text: &str) -> anyhow::Result<(String, String)> {
@@ -50,13 +64,17 @@ fn parse_label(text: &str) -> anyhow::Result<(String, String)> {
 /// NATS or the hub's JetStream cannot be reached at start, or the host does not say good-bye in
 /// time.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    let key = match args.host_seed {
+        Some(seed) => KeyPair::from_seed(&seed).context("LATTICE_HOST_SEED is no seed")?,
+        None => KeyPair::new_server(),
+    };
     let config = HostConfig {
         ctl_nats_url: args.nats_url.clone(),
         rpc_nats_url: args.nats_url,
         lattice: Arc::from(args.lattice),
         js_domain: args.js_domain,
         labels: args.labels.into_iter().collect::<HashMap<_, _>>(),
-        host_key: Some(Arc::new(KeyPair::new_server())),
+        host_key: Some(Arc::new(key)),
         provider_shutdown_delay: Some(Duration::from_secs(1)),
         allow_file_load: true,
         log_level: Level::Info,

@@ -5,10 +5,15 @@
 //!
 //! * [`host`]: one wasmCloud host, in one region.
 //! * [`scheduler`]: wadm, beside the hub.
+//! * [`leash`]: runs any program so that it dies with `lattice`.
 
 mod host;
+mod leash;
 mod scheduler;
 
+use std::future::Future;
+
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -26,10 +31,19 @@ enum Part {
     Host(host::Args),
     /// Run wadm until SIGTERM or Ctrl-C.
     Wadm(scheduler::Args),
+    /// Run a program that is killed when the process PARENT dies.
+    Leash(leash::Args),
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
+    match Args::parse().part {
+        Part::Host(args) => in_runtime(host::run(args)),
+        Part::Wadm(args) => in_runtime(scheduler::run(args)),
+        Part::Leash(args) => leash::run(&args),
+    }
+}
+
+fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
@@ -37,10 +51,9 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    match Args::parse().part {
-        Part::Host(args) => host::run(args).await,
-        Part::Wadm(args) => scheduler::run(args).await,
-    }
+    tokio::runtime::Runtime::new()
+        .context("failed to start the runtime")?
+        .block_on(work)
 }
 
 /// Resolves when the process is asked to end.

@@ -1,0 +1,53 @@
+//! The application on the lattice, through wadm.
+
+use std::time::Duration;
+
+use wadm_client::{error::ClientError, Client};
+use wadm_types::api::StatusType;
+
+use crate::error::Error;
+use crate::probe;
+
+/// A client of the wadm that the NATS connection reaches.
+#[must_use]
+pub fn client(nats: &async_nats::Client, lattice: &str) -> Client {
+    Client::from_nats_client(lattice, None, nats.clone())
+}
+
+/// Waits until wadm answers.
+///
+/// # Errors
+///
+/// It does not within `deadline`.
+pub async fn ready(wadm: &Client, deadline: Duration) -> Result<(), Error> {
+    probe::until("wadm", deadline, || async {
+        let listed = wadm.list_manifests().await;
+        listed.map(|_| ()).map_err(|error| error.to_string())
+    })
+    .await
+}
+
+/// Puts a manifest and deploys that version; gives its name and version.
+///
+/// # Errors
+///
+/// wadm refuses it, for example as its version exists already.
+pub async fn deploy(wadm: &Client, manifest: &str) -> Result<(String, String), Error> {
+    let wrong = |error: ClientError| Error::Wadm(error.to_string());
+    wadm.put_and_deploy_manifest(manifest.as_bytes())
+        .await
+        .map_err(wrong)
+}
+
+/// What wadm says of an application, in a word, with its reason when that is not `deployed`.
+///
+/// # Errors
+///
+/// wadm does not answer or does not know the application.
+pub async fn status(wadm: &Client, name: &str) -> Result<(StatusType, String), Error> {
+    let status = wadm
+        .get_manifest_status(name)
+        .await
+        .map_err(|error| Error::Wadm(error.to_string()))?;
+    Ok((status.info.status_type, status.info.message))
+}

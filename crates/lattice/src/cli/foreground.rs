@@ -1,0 +1,125 @@
+//! `lattice up` in the foreground.
+
+use std::fs::OpenOptions;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{signal, SignalKind};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::control;
+use crate::error::Error;
+use crate::lattice::{Lattice, Options};
+use crate::workspace::log_path;
+
+/// Runs a lattice until Ctrl-C, SIGTERM or `lattice down`.
+pub(super) async fn up(options: Options) -> Result<ExitCode, Error> {
+    log_to_file(&options)?;
+    let directory = options.state_dir.clone();
+    let mut interrupt = interrupts()?;
+    let started = Instant::now();
+    let stage = |what: &str| println!("{:>6.1} s  {what}", started.elapsed().as_secs_f64());
+    let lattice = tokio::select! {
+        lattice = Lattice::start(options, &stage) => lattice?,
+        () = interrupt.wait() => {
+            println!("interrupted; what was started is gone");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let (asked_down, mut down) = watch::channel(false);
+    let mut server = tokio::spawn({
+        let lattice = Arc::clone(&lattice);
+        async move { control::serve(lattice, &directory, asked_down).await }
+    });
+    println!("\n{}", lattice.status().await.table());
+    println!("Ctrl-C ends it; in another terminal: lattice kill {}", first_region(&lattice));
+
+    let result = tokio::select! {
+        () = interrupt.wait() => Ok(()),
+        _ = down.wait_for(|down| *down) => Ok(()),
+        ended = &mut server => match ended {
+            Ok(ended) => ended,
+            Err(panicked) => Err(Error::Remote(panicked.to_string())),
+        },
+        () = show(&lattice) => Ok(()),
+    };
+    println!("\nending …");
+    tokio::select! {
+        () = lattice.stop() => {}
+        // A second Ctrl-C: dropping the lattice kills what is left.
+        () = interrupt.wait() => {}
+    }
+    server.abort();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn first_region(lattice: &Lattice) -> &str {
+    let regions = lattice.options().regions.as_slice();
+    regions.first().map_or("iad", crate::region::Code::as_str)
+}
+
+/// A live status line on a terminal, a line per change elsewhere.
+async fn show(lattice: &Lattice) {
+    let terminal = std::io::stdout().is_terminal();
+    let mut shown = String::new();
+    loop {
+        let status = lattice.status().await;
+        if terminal {
+            print!("\r\x1b[2K{}", status.line());
+            // A terminal that went away must not end the lattice.
+            let _ = std::io::stdout().flush();
+        } else {
+            let states: Vec<_> = status.regions.iter().map(|region| region.state).collect();
+            let line = format!("{states:?}{:?}", status.healing);
+            if !shown.is_empty() && line != shown {
+                println!("{}", status.line());
+            }
+            shown = line;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+struct Interrupts(Vec<tokio::signal::unix::Signal>);
+
+impl Interrupts {
+    async fn wait(&mut self) {
+        let waits = self.0.iter_mut().map(|signal| Box::pin(signal.recv()));
+        futures::future::select_all(waits).await;
+    }
+}
+
+fn interrupts() -> Result<Interrupts, Error> {
+    [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .into_iter()
+        .map(signal)
+        .collect::<Result<Vec<_>, _>>()
+        .map(Interrupts)
+        .map_err(|source| Error::Spawn {
+            name: "the signal handlers".into(),
+            source,
+        })
+}
+
+fn log_to_file(options: &Options) -> Result<(), Error> {
+    let path = log_path(&options.state_dir, "home", "lattice");
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|source| Error::io("create", parent, source))?;
+    }
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(|source| Error::io("open", &path, source))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,lattice=info")),
+        )
+        .with_ansi(false)
+        .with_writer(Mutex::new(file))
+        .init();
+    Ok(())
+}

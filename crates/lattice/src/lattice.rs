@@ -1,0 +1,456 @@
+//! The whole local platform: start, orders, status, end.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use tokio::task::JoinHandle;
+use tracing::info;
+
+use crate::application;
+use crate::edge::{Edge, EdgeConfig, Upstream};
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::launch::Launcher;
+use crate::manifest;
+use crate::place::Place;
+use crate::port::Ports;
+use crate::probe;
+use crate::region::{Codes, HOME};
+use crate::toolbox::Toolbox;
+use crate::wan::{Direction, WanLink};
+use crate::warden::Warden;
+use crate::workspace::{self, Workspace};
+
+/// The port of the edge when it is free and no other is asked for.
+const USUAL_PORT: u16 = 8000;
+/// How long the application may take to answer in every region after its deployment.
+const SERVING_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a revived region may take to serve.
+const REVIVAL_DEADLINE: Duration = Duration::from_secs(90);
+
+/// What a lattice is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The repository: where `.tools` and the manifest's artifacts are.
+    pub root: PathBuf,
+    /// Where the lattice keeps its files.
+    pub state_dir: PathBuf,
+    /// The edge regions.
+    pub regions: Codes,
+    /// Round trip between any two regions.
+    pub wan: Duration,
+    /// The edge's port; 8000 or, when that is taken, any without.
+    pub port: Option<u16>,
+    /// The application to deploy.
+    pub manifest: PathBuf,
+}
+
+/// A running lattice. [`Lattice::stop`] ends it in good order; dropping it kills its processes.
+pub struct Lattice {
+    options: Options,
+    name: String,
+    pub(crate) hub: Hub,
+    pub(crate) places: Vec<Place>,
+    pub(crate) edge: Edge,
+    pub(crate) wadm: wadm_client::Client,
+    pub(crate) warden: Warden,
+    deployed: Mutex<Option<String>>,
+    guards: Mutex<Vec<JoinHandle<()>>>,
+    _ports: Ports,
+    _claim: workspace::Claim,
+}
+
+impl std::fmt::Debug for Lattice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lattice")
+            .field("options", &self.options)
+            .field("places", &self.places)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lattice {
+    /// Starts everything, deploys the application and waits until every region answers;
+    /// `stage` is told what has been reached.
+    ///
+    /// # Errors
+    ///
+    /// Another lattice runs in the state directory, something is missing, or something does not
+    /// become ready in time. What was started is killed then.
+    pub async fn start(options: Options, stage: &(dyn Fn(&str) + Sync)) -> Result<Arc<Self>, Error> {
+        let Some(claim) = Workspace::claim(&options.state_dir)? else {
+            return Err(Error::Refused(format!(
+                "a lattice is already running in {}",
+                options.state_dir.display()
+            )));
+        };
+        let workspace = Workspace {
+            directory: options.state_dir.clone(),
+            toolbox: Toolbox::find(&options.root)?,
+            lattice: "default".into(),
+        };
+        let mut ports = Ports::new()?;
+        let edge_port = edge_port(&mut ports, options.port)?;
+        let launcher = Launcher::new(workspace.toolbox.platform.clone()).map_err(|source| {
+            Error::Spawn {
+                name: "the launching thread".into(),
+                source,
+            }
+        })?;
+
+        let hub = Hub::start(&mut ports, &launcher, &workspace).await?;
+        stage("hub: NATS with JetStream");
+        let mut places = Vec::new();
+        let codes = options.regions.as_slice().iter().map(crate::region::Code::as_str);
+        for name in std::iter::once(HOME).chain(codes) {
+            // Between two regions are two links, each crossed once each way.
+            let link = WanLink::bind(probe::loopback(hub.leaf_port), options.wan / 4)
+                .await
+                .map_err(|source| Error::Spawn {
+                    name: format!("the WAN link of {name}"),
+                    source,
+                })?;
+            let place =
+                Place::start(name, name == HOME, &mut ports, link, launcher.clone(), &workspace)
+                    .await?;
+            places.push(place);
+        }
+        for ready in join_all(places.iter().map(Place::servers_ready)).await {
+            ready?;
+        }
+        for ready in join_all(places.iter().map(leaf_ready)).await {
+            ready?;
+        }
+        stage("regions: a NATS leaf node each, Valkey at home");
+        let wadm = application::client(&hub.client, &workspace.lattice);
+        application::ready(&wadm, Duration::from_secs(30)).await?;
+        stage("wadm");
+
+        let upstreams = places
+            .iter()
+            .filter_map(|place| {
+                Some(Upstream {
+                    region: place.name.clone(),
+                    addr: probe::loopback(place.ports.http?),
+                })
+            })
+            .collect();
+        let config = EdgeConfig::new(probe::loopback(edge_port), upstreams);
+        let edge = Edge::bind(config).await?;
+        let lattice = Arc::new(Self {
+            name: workspace.lattice.clone(),
+            options,
+            hub,
+            places,
+            edge,
+            wadm,
+            warden: Warden::default(),
+            deployed: Mutex::new(None),
+            guards: Mutex::new(Vec::new()),
+            _ports: ports,
+            _claim: claim,
+        });
+
+        for place in &lattice.places {
+            place.start_host();
+        }
+        for ready in join_all(lattice.places.iter().map(|place| lattice.host_ready(place))).await {
+            ready?;
+        }
+        stage("wasmCloud hosts");
+        let manifest = lattice.options.manifest.clone();
+        let deployed = lattice.deploy(&manifest).await?;
+        stage(&deployed);
+        let serving = lattice.places.iter().map(|place| lattice.serves(place, SERVING_DEADLINE));
+        for ready in join_all(serving).await {
+            ready?;
+        }
+        stage("every region answers");
+        let guard = crate::warden::watch(Arc::downgrade(&lattice), &lattice);
+        lattice.guards().push(guard);
+        Ok(lattice)
+    }
+
+    /// The options it was started with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The edge's address, as a visitor would type it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.edge.addr())
+    }
+
+    /// A region of this lattice, `home` included.
+    ///
+    /// # Errors
+    ///
+    /// It has no region of that name.
+    pub fn place(&self, name: &str) -> Result<&Place, Error> {
+        self.places
+            .iter()
+            .find(|place| place.name == name)
+            .ok_or_else(|| Error::Unknown {
+                kind: "region",
+                name: name.to_owned(),
+                known: self.places.iter().map(|place| place.name.clone()).collect(),
+            })
+    }
+
+    /// The application that was deployed last.
+    pub(crate) fn application(&self) -> Option<String> {
+        self.deployed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn guards(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.guards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the lattice knows the region's host.
+    pub(crate) async fn host_ready(&self, place: &Place) -> Result<(), Error> {
+        let what = format!("the wasmCloud host of {}", place.name);
+        probe::until(&what, Duration::from_secs(60), || async {
+            let host = place.host().ok_or("not started")?;
+            let subject = format!("wasmbus.ctl.v1.{}.host.{}.inv", self.name, host.id());
+            let asked = self.hub.client.request(subject, "".into()).await;
+            asked.map(|_| ()).map_err(|error| error.to_string())
+        })
+        .await
+    }
+
+    /// Waits until the region answers with its page's data, itself and not through the edge.
+    /// Home has no page: it is ready when its provider runs.
+    pub(crate) async fn serves(&self, place: &Place, deadline: Duration) -> Result<(), Error> {
+        let what = format!("region {}", place.name);
+        let seen = probe::until(&what, deadline, || async {
+            match place.ports.http {
+                None if place.providers().is_empty() => Err("no provider runs".to_owned()),
+                None => Ok(()),
+                Some(port) => {
+                    let asked = probe::get(port, "/api/regions", Duration::from_secs(2)).await;
+                    match asked? {
+                        (200, _) => Ok(()),
+                        (status, _) => Err(format!("GET /api/regions answers {status}")),
+                    }
+                }
+            }
+        });
+        seen.await.map_err(|error| match error {
+            Error::NotReady { what, seconds, last } => Error::NotReady {
+                what,
+                seconds,
+                last: format!("{last}; see `lattice logs {} host`", place.name),
+            },
+            other => other,
+        })
+    }
+
+    /// The manifest as rendered for the regions and ports of this lattice.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read or is no manifest.
+    pub fn manifest(&self, file: Option<&Path>) -> Result<String, Error> {
+        let regions: Vec<(String, u16)> = self
+            .places
+            .iter()
+            .filter_map(|place| Some((place.name.clone(), place.ports.http?)))
+            .collect();
+        manifest::render(file.unwrap_or(&self.options.manifest), &regions)
+    }
+
+    /// Renders a manifest, and deploys it through wadm.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be rendered or wadm refuses it.
+    pub async fn deploy(&self, file: &Path) -> Result<String, Error> {
+        let manifest = self.manifest(Some(file))?;
+        let (name, version) = application::deploy(&self.wadm, &manifest).await?;
+        *self.deployed.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.clone());
+        Ok(format!("{name} {version} deployed through wadm"))
+    }
+
+    /// SIGKILLs a region, which then stays dead, or one process, which is restarted unless
+    /// `hold`.
+    ///
+    /// # Errors
+    ///
+    /// There is no such region or process.
+    pub async fn kill(
+        &self,
+        region: &str,
+        process: Option<&str>,
+        hold: bool,
+    ) -> Result<String, Error> {
+        let place = self.place(region)?;
+        match process {
+            None => {
+                if place.name == HOME {
+                    tokio::join!(self.hub.nats.kill(true), self.hub.wadm.kill(true), place.kill());
+                } else {
+                    place.kill().await;
+                }
+                Ok(format!("region {region} is dead; `lattice revive {region}` brings it back"))
+            }
+            Some(process) => {
+                match self.hub_process(place, process) {
+                    Some(server) => server.kill(hold).await,
+                    None => place.kill_process(process, hold).await?,
+                }
+                Ok(if hold {
+                    format!("{region} {process} is dead; `lattice revive {region} {process}` brings it back")
+                } else {
+                    format!("{region} {process} was killed and will be restarted")
+                })
+            }
+        }
+    }
+
+    /// SIGSTOPs a region or one process of it.
+    ///
+    /// # Errors
+    ///
+    /// There is no such region or process.
+    pub async fn pause(&self, region: &str, process: Option<&str>) -> Result<String, Error> {
+        let place = self.place(region)?;
+        let what = match process {
+            None => {
+                place.pause(true).await;
+                region.to_owned()
+            }
+            Some(process) => {
+                match self.hub_process(place, process) {
+                    Some(server) => server.pause().await,
+                    None => place.pause_process(process, true).await?,
+                }
+                format!("{region} {process}")
+            }
+        };
+        Ok(format!("{what} is paused; `lattice heal {region}` lets it go on"))
+    }
+
+    /// Cuts a region's link to the hub: nothing is reset, bytes just stop arriving.
+    ///
+    /// # Errors
+    ///
+    /// There is no such region.
+    pub fn cut(&self, region: &str, direction: Direction) -> Result<String, Error> {
+        let place = self.place(region)?;
+        place.link.cut(direction);
+        Ok(format!("{region} is cut off; `lattice heal {region}` mends the link"))
+    }
+
+    /// Undoes `cut` and `pause`, in one region or in all.
+    ///
+    /// # Errors
+    ///
+    /// There is no such region.
+    pub async fn heal(self: &Arc<Self>, region: Option<&str>) -> Result<String, Error> {
+        let places: Vec<&Place> = match region {
+            Some(region) => vec![self.place(region)?],
+            None => self.places.iter().collect(),
+        };
+        for place in places {
+            if place.name == HOME {
+                self.hub.nats.resume().await;
+                self.hub.wadm.resume().await;
+            }
+            place.pause(false).await;
+            let providers = place.providers();
+            for provider in providers {
+                provider.signal(nix::sys::signal::Signal::SIGCONT);
+            }
+            let was_cut = place.link.status().cut.is_some();
+            place.link.heal();
+            if was_cut {
+                // The host's watchers do not survive it (docs/failure-model.md).
+                self.warden.distrust(&place.name);
+            }
+        }
+        Ok(format!("{} healed", region.unwrap_or("every region")))
+    }
+
+    /// Starts again what was killed in a region, or one process, and waits until the region
+    /// serves.
+    ///
+    /// # Errors
+    ///
+    /// There is no such region or process, or it does not serve in time.
+    pub async fn revive(&self, region: &str, process: Option<&str>) -> Result<String, Error> {
+        let started = Instant::now();
+        let place = self.place(region)?;
+        match process {
+            Some(process) => match self.hub_process(place, process) {
+                Some(server) => server.revive().await,
+                None => place.revive_process(process).await?,
+            },
+            None => {
+                if place.name == HOME {
+                    self.hub.nats.revive().await;
+                    self.hub.jetstream_ready(Duration::from_secs(15)).await?;
+                    self.hub.wadm.revive().await;
+                }
+                place.link.heal();
+                place.revive().await?;
+                leaf_ready(place).await?;
+                self.host_ready(place).await?;
+            }
+        }
+        self.serves(place, REVIVAL_DEADLINE).await?;
+        let seconds = started.elapsed().as_secs_f64();
+        info!(region, seconds, "revived");
+        Ok(format!("{region} serves again after {seconds:.1} s"))
+    }
+
+    /// The hub's own processes count as home's.
+    fn hub_process(&self, place: &Place, process: &str) -> Option<&crate::supervise::Supervised> {
+        match process {
+            "hub" if place.name == HOME => Some(&self.hub.nats),
+            "wadm" if place.name == HOME => Some(&self.hub.wadm),
+            _ => None,
+        }
+    }
+
+    /// Ends everything in good order.
+    pub async fn stop(&self) {
+        for guard in self.guards().drain(..) {
+            guard.abort();
+        }
+        join_all(self.places.iter().map(Place::stop)).await;
+        self.hub.stop().await;
+    }
+}
+
+/// Waits until the hub's JetStream answers through the region's leaf node.
+pub(crate) async fn leaf_ready(place: &Place) -> Result<(), Error> {
+    let what = format!("the leaf node of {}", place.name);
+    let subject = format!("$JS.{}.API.INFO", crate::config::HUB_DOMAIN);
+    let url = format!("nats://127.0.0.1:{}", place.ports.nats);
+    let client = async_nats::ConnectOptions::new()
+        .request_timeout(Some(Duration::from_secs(2)))
+        .connect(url)
+        .await
+        .map_err(|error| Error::Nats(error.to_string()))?;
+    probe::until(&what, Duration::from_secs(20), || async {
+        let asked = client.request(subject.clone(), "".into()).await;
+        asked.map(|_| ()).map_err(|error| error.to_string())
+    })
+    .await
+}
+
+fn edge_port(ports: &mut Ports, asked: Option<u16>) -> Result<u16, Error> {
+    match asked {
+        Some(port) if ports.claim(port) => Ok(port),
+        Some(port) => Err(Error::PortTaken(port)),
+        None if ports.claim(USUAL_PORT) => Ok(USUAL_PORT),
+        None => ports.take(),
+    }
+}

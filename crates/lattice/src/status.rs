@@ -1,0 +1,178 @@
+//! What a lattice looks like from outside, for people and for programs.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::edge::EdgeStatus;
+use crate::supervise::State;
+use crate::wan::CutStatus;
+
+/// The whole lattice at one moment; the shape of `lattice status --json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Process id of the `lattice` that runs it.
+    pub pid: u32,
+    /// Where visitors go.
+    pub url: String,
+    /// How the edge finds the regions, and what it did for visitors.
+    pub edge: EdgeStatus,
+    /// Client address of the hub's NATS, for `wash --ctl-port` and the like.
+    pub hub: String,
+    /// Round trip between any two regions, in milliseconds.
+    pub wan_ms: u64,
+    /// What wadm says of the application, or why it says nothing.
+    pub application: String,
+    /// Every region, home first.
+    pub regions: Vec<RegionStatus>,
+    /// What the supervision is doing about the hosts, if anything.
+    pub healing: Option<String>,
+}
+
+/// One region.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RegionStatus {
+    /// `home` or its code.
+    pub name: String,
+    /// Its page, past the edge; none at home.
+    pub url: Option<String>,
+    /// Public key of its wasmCloud host.
+    pub host_id: String,
+    /// In one word.
+    pub state: RegionState,
+    /// Which way nothing passes on its link to the hub, and since when, if it is cut.
+    pub cut: Option<CutStatus>,
+    /// Its processes, with the providers of its host.
+    pub processes: Vec<ProcessStatus>,
+    /// Port of its Valkey, where there is one.
+    pub valkey_port: Option<u16>,
+    /// Client port of its NATS leaf node.
+    pub nats_port: u16,
+}
+
+/// A region in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegionState {
+    /// The edge finds it healthy; at home: all processes run.
+    Serving,
+    /// It is coming up, or some of it is missing.
+    Degraded,
+    /// Something in it is stopped with SIGSTOP.
+    Paused,
+    /// Its link to the hub is cut.
+    Cut,
+    /// It was killed.
+    Killed,
+}
+
+/// One process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// Its name, as `kill` and `logs` take it.
+    pub name: String,
+    /// What it is doing.
+    pub state: State,
+    /// Its process id while it has one.
+    pub pid: Option<u32>,
+    /// How often it was started; 1 for one that never died. Unknown, 0, for providers, which
+    /// their host starts.
+    pub starts: u32,
+}
+
+impl Status {
+    /// The regions that serve visitors and those that could, for example `2 of 3`.
+    #[must_use]
+    pub fn serving(&self) -> (usize, usize) {
+        let pages = || self.regions.iter().filter(|region| region.url.is_some());
+        let serving = pages()
+            .filter(|region| region.state == RegionState::Serving)
+            .count();
+        (serving, pages().count())
+    }
+
+    /// One line for a terminal.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let (serving, all) = self.serving();
+        let mut line = format!("{serving} of {all} regions serve");
+        for region in &self.regions {
+            if region.state != RegionState::Serving {
+                let _ = write!(line, " · {} {}", region.name, word(region.state));
+            }
+        }
+        let _ = write!(
+            line,
+            " · {} requests, {} attempts, {} failed",
+            self.edge.requests, self.edge.attempts_total, self.edge.unavailable
+        );
+        if let Some(healing) = &self.healing {
+            let _ = write!(line, " · {healing}");
+        }
+        line
+    }
+
+    /// A table for a terminal.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut rows = vec![["REGION", "STATE", "URL", "HOST", "PROCESSES"].map(str::to_owned)];
+        for region in &self.regions {
+            let processes: Vec<String> = region.processes.iter().map(describe).collect();
+            rows.push([
+                region.name.clone(),
+                word(region.state).to_owned(),
+                region.url.clone().unwrap_or_else(|| "-".into()),
+                region.host_id.get(..8).unwrap_or("-").to_owned(),
+                processes.join(", "),
+            ]);
+        }
+        let mut widths = [0; 5];
+        for row in &rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let mut table = String::new();
+        for row in &rows {
+            let line = row
+                .iter()
+                .zip(widths)
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect::<Vec<_>>()
+                .join("  ");
+            table.push_str(line.trim_end());
+            table.push('\n');
+        }
+        let _ = write!(
+            table,
+            "\nopen {}    hub nats://{}    {} ms between regions    application {}\n",
+            self.url, self.hub, self.wan_ms, self.application
+        );
+        table
+    }
+}
+
+fn word(state: RegionState) -> &'static str {
+    match state {
+        RegionState::Serving => "serving",
+        RegionState::Degraded => "degraded",
+        RegionState::Paused => "paused",
+        RegionState::Cut => "cut off",
+        RegionState::Killed => "killed",
+    }
+}
+
+fn describe(process: &ProcessStatus) -> String {
+    let mut text = process.name.clone();
+    match process.state {
+        State::Running => {}
+        State::Starting => text.push_str(" (starting)"),
+        State::Paused => text.push_str(" (paused)"),
+        State::Killed => text.push_str(" (killed)"),
+        State::Stopped => text.push_str(" (stopped)"),
+    }
+    if process.starts > 1 {
+        let _ = write!(text, " ×{}", process.starts);
+    }
+    text
+}
