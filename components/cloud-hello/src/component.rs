@@ -40,7 +40,7 @@ impl Guest for CloudHello {
     fn handle(request: IncomingRequest, response_out: ResponseOutparam) {
         let headers = request.headers();
         let first = |name: &str| {
-            let values = headers.get(&name.to_owned());
+            let values = headers.get(name);
             values.into_iter().next().unwrap_or_default()
         };
         let response = route::respond(
@@ -64,37 +64,35 @@ impl Guest for CloudHello {
 fn send(response: Response, response_out: ResponseOutparam) {
     let headers = Fields::new();
     for (name, value) in &response.headers {
-        if headers
-            .append(&(*name).to_owned(), &value.as_bytes().to_vec())
-            .is_err()
-        {
+        if headers.append(name, value.as_bytes()).is_err() {
             log_error("a response header was refused by the host");
         }
     }
-    if response.status != 304 {
-        // Also for `HEAD`: the length of what a `GET` would have sent.
-        let length = response.body.len().to_string();
-        let _ = headers.append(&"content-length".to_owned(), &length.into_bytes());
+    if response.send_body {
+        // Only then: a host may hold us to a length we announce, even for `HEAD`.
+        let length = response.body.len().to_string().into_bytes();
+        let _ = headers.append("content-length", &length);
     }
     let outgoing = OutgoingResponse::new(headers);
     if outgoing.set_status_code(response.status).is_err() {
         log_error("a status code was refused by the host");
     }
-    let body = if response.send_body {
-        outgoing.body().ok()
-    } else {
-        None
-    };
+    let body = outgoing.body();
     // Before the body: nobody reads the stream until the response is set.
     ResponseOutparam::set(response_out, Ok(outgoing));
 
-    let Some(body) = body else { return };
-    let Ok(stream) = body.write() else { return };
-    let written = write_all(&stream, &response.body);
-    drop(stream);
-    if written.is_ok() {
-        let _ = OutgoingBody::finish(body, None);
+    let Ok(body) = body else { return };
+    if response.send_body {
+        let written = match body.write() {
+            Ok(stream) => write_all(&stream, &response.body).is_ok(),
+            Err(()) => false,
+        };
+        if !written {
+            // Dropping the body unfinished tells the host that it is cut short.
+            return;
+        }
     }
+    let _ = OutgoingBody::finish(body, None);
 }
 
 /// Writes as much at a time as the host has room for.

@@ -35,7 +35,6 @@ pub fn draw(view: &View) -> String {
     draw_totals(&mut html, view);
     draw_map(&mut html, view);
     draw_tables(&mut html, view);
-    draw_calls(&mut html, view);
     html.raw("</main>\n<footer>\n<p>One counter per region, browser and system. No cookies, no addresses, nothing about you.</p>\n")
         .raw("<noscript><p>Without JavaScript the numbers stay as they are: reload for new ones.</p></noscript>\n")
         .raw("<p><a href=\"/api/regions\">The same as JSON</a></p>\n</footer>\n</body>\n</html>\n");
@@ -84,14 +83,9 @@ fn draw_notices(html: &mut Html, view: &View) {
         .raw("<p id=\"notice-unreadable\" class=\"notice\" data-count=\"")
         .text(tally.unreadable)
         .raw(if tally.unreadable > 0 { "\">" } else { "\" hidden>" })
-        .raw("<span class=\"count\">")
+        .raw("Counters unreadable: <span class=\"count\">")
         .text(tally.unreadable)
-        .raw("</span> ")
-        .raw(if tally.unreadable == 1 {
-            "counter unreadable: it holds something other than a number and is in no sum.</p>\n"
-        } else {
-            "counters unreadable: they hold something other than a number and are in no sum.</p>\n"
-        });
+        .raw("</span>. What is not a number is in no sum.</p>\n");
     match view.counted {
         Counted::Unreadable => {
             html.raw("<p id=\"notice-uncounted\" class=\"notice\">Your visit was not counted: your counter is one of the unreadable ones.</p>\n");
@@ -115,7 +109,7 @@ fn draw_totals(html: &mut Html, view: &View) {
         .text(tally.regions.len())
         .raw("\">")
         .text(tally.regions.len())
-        .raw("</span></p><p>regions with a name</p></div>\n");
+        .raw("</span></p><p>regions counted</p></div>\n");
     if let Counted::Yes(number) = view.counted {
         html.raw("<div class=\"tile\"><p class=\"figure\"><span id=\"your-visits\" data-value=\"")
             .text(number)
@@ -137,7 +131,7 @@ fn draw_map(html: &mut Html, view: &View) {
     let markers = map::markers(tally, &view.serving.region);
     html.raw("<section class=\"card map-card\">\n<h2>Where the visits landed</h2>\n")
         .append(&map::draw(&markers, &view.serving.region))
-        .raw("<p class=\"legend\"><span class=\"key serving\" aria-hidden=\"true\"></span>answering <span class=\"key\" aria-hidden=\"true\"></span>other regions, sized by visits</p>\n");
+        .raw("<p class=\"legend\"><span><span class=\"key serving\" aria-hidden=\"true\"></span>answering</span> <span><span class=\"key\" aria-hidden=\"true\"></span>other regions, sized by visits</span></p>\n");
     let elsewhere = map::elsewhere(tally);
     html.raw("<p id=\"elsewhere\"")
         .raw(if elsewhere.is_empty() {
@@ -190,9 +184,11 @@ fn draw_tables(html: &mut Html, view: &View) {
             you: *browser == view.visitor.browser,
         })
         .collect();
-    html.raw("<div class=\"tables\">\n<section class=\"card\">\n")
+    html.raw("<div class=\"tables\">\n<div class=\"column\">\n<section class=\"card\">\n")
         .append(&table::draw(Subject::Region, &regions, total))
-        .raw("</section>\n<div class=\"column\">\n<section class=\"card\">\n")
+        .raw("</section>\n");
+    draw_calls(html, view);
+    html.raw("</div>\n<div class=\"column\">\n<section class=\"card\">\n")
         .append(&table::draw(Subject::Os, &systems, total))
         .raw("</section>\n<section class=\"card\">\n")
         .append(&table::draw(Subject::Browser, &browsers, total))

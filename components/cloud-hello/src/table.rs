@@ -80,11 +80,11 @@ fn draw_row(html: &mut Html, subject: Subject, row: &Row<'_>, total: u64) {
         .text(row.visits)
         .raw("\">")
         .text(Grouped(row.visits))
-        .raw("</td><td class=\"number share\"><span class=\"percent\">")
+        .raw("</td><td class=\"number share\"><svg class=\"bar\" viewBox=\"0 0 100 6\" preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect width=\"")
         .text(Percent::of(row.visits, total))
-        .raw("%</span><svg class=\"bar\" viewBox=\"0 0 100 6\" preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect width=\"")
+        .raw("\" height=\"6\"/></svg><span class=\"percent\">")
         .text(Percent::of(row.visits, total))
-        .raw("\" height=\"6\"/></svg></td></tr>\n");
+        .raw("%</span></td></tr>\n");
 }
 
 /// A share of a total in tenths of a per cent.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::counter::CounterKey;
 use crate::region::RegionCode;
-use crate::user_agent::{Browser, Os};
+use crate::user_agent::{Browser, Os, Visitor};
 
 /// A number of visits that stops at `u64::MAX` and remembers that it did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,8 +51,14 @@ impl Tally {
     }
 
     /// Lists a region that may have no counter yet.
-    pub fn mention(&mut self, region: &RegionCode) {
+    pub fn mention_region(&mut self, region: &RegionCode) {
         self.regions.entry(region.clone()).or_default();
+    }
+
+    /// Lists a browser and an operating system that may have no counter yet.
+    pub fn mention_visitor(&mut self, visitor: Visitor) {
+        self.browsers.entry(visitor.browser).or_default();
+        self.systems.entry(visitor.os).or_default();
     }
 
     /// Whether the true numbers may be larger than the ones here.

@@ -97,7 +97,11 @@ fn observe(host: &mut impl Host, visitor: Visitor, count: bool) -> Result<View, 
 
     let mut tally = readings.tally();
     tally.partial = readings.partial;
-    tally.mention(&serving.region);
+    tally.mention_region(&serving.region);
+    if count {
+        // Visitors find themselves in every table, counted or not.
+        tally.mention_visitor(visitor);
+    }
     Ok(View {
         serving,
         visitor,
