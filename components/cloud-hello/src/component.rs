@@ -26,7 +26,9 @@ use bindings::wasi::io::streams::{OutputStream, StreamError};
 use bindings::wasi::keyvalue::{atomics, batch, store};
 use bindings::wasi::logging::logging;
 
-use crate::host::{Clock, Listing, Log, Metadata, MetadataError, Serving, Store, StoreError};
+use crate::host::{
+    Clock, Listing, Log, Metadata, MetadataError, Serving, Store, StoreError, Values,
+};
 use crate::http::{Method, Request, Response};
 use crate::region::RegionCode;
 use crate::route;
@@ -160,7 +162,7 @@ impl Store for WasiHost {
         })
     }
 
-    fn get_many(&mut self, keys: &[String]) -> Result<Vec<Option<(String, Vec<u8>)>>, StoreError> {
+    fn get_many(&mut self, keys: &[String]) -> Result<Values, StoreError> {
         Ok(batch::get_many(self.bucket()?, keys)?)
     }
 }

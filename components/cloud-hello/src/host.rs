@@ -47,6 +47,9 @@ pub struct Listing {
     pub more: bool,
 }
 
+/// Values with their keys, `None` for a key that is not there.
+pub type Values = Vec<Option<(String, Vec<u8>)>>;
+
 pub trait Metadata {
     fn metadata(&mut self) -> Result<Serving, MetadataError>;
 }
@@ -59,8 +62,8 @@ pub trait Store {
     /// The first page of keys, in any order, possibly with repetitions.
     fn list_keys(&mut self) -> Result<Listing, StoreError>;
 
-    /// The values of `keys`. Absent ones are `None` or missing.
-    fn get_many(&mut self, keys: &[String]) -> Result<Vec<Option<(String, Vec<u8>)>>, StoreError>;
+    /// The values of `keys`, in any order.
+    fn get_many(&mut self, keys: &[String]) -> Result<Values, StoreError>;
 }
 
 pub trait Clock {

@@ -1,5 +1,6 @@
 //! Sums over the counters.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::counter::CounterKey;
@@ -70,7 +71,7 @@ impl Tally {
 /// The entries of a sum, most visits first, equal ones in the order of their names.
 pub fn ranked<K: Ord>(sums: &BTreeMap<K, Count>) -> Vec<(&K, Count)> {
     let mut ranked: Vec<_> = sums.iter().map(|(key, count)| (key, *count)).collect();
-    ranked.sort_by(|(_, left), (_, right)| right.visits.cmp(&left.visits));
+    ranked.sort_by_key(|(_, count)| Reverse(count.visits));
     ranked
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::counter::{parse_value, CounterKey};
-use crate::host::{Clock, Host, Listing, MetadataError, Serving, StoreError};
+use crate::host::{Clock, Host, Listing, MetadataError, Serving, StoreError, Values};
 use crate::tally::Tally;
 use crate::user_agent::Visitor;
 
@@ -146,7 +146,7 @@ impl Selection {
         self.keys.keys().cloned().collect()
     }
 
-    fn read(&self, answer: Vec<Option<(String, Vec<u8>)>>) -> Readings {
+    fn read(&self, answer: Values) -> Readings {
         let mut readings = Readings {
             values: BTreeMap::new(),
             // `None` stands for a key that is gone; an entry that is missing is one not read.

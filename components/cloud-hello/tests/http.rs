@@ -190,11 +190,9 @@ fn paths_match_exactly_or_not_at_all() {
 fn a_failure_is_a_503_that_says_when_to_come_back() {
     let no_metadata = |host: &mut FakeHost| host.metadata = Err(MetadataError::Misconfigured);
     let no_store = |host: &mut FakeHost| host.store.broken = Some("list-keys");
-    let breaks: [(&str, &dyn Fn(&mut FakeHost)); 2] = [
-        ("metadata-unavailable", &no_metadata),
-        ("store-unavailable", &no_store),
-    ];
-    for (code, break_it) in breaks {
+    let breaks: [fn(&mut FakeHost); 2] = [no_metadata, no_store];
+    let codes = ["metadata-unavailable", "store-unavailable"];
+    for (code, break_it) in codes.into_iter().zip(breaks) {
         let mut host = busy_host();
         break_it(&mut host);
         let page = get(&mut host, "/");
@@ -245,8 +243,8 @@ fn the_page_asks_only_for_assets_that_exist() {
     for attribute in ["href=\"", "src=\""] {
         for link in page.split(attribute).skip(1) {
             let target = link.split('"').next().unwrap();
-            if target.starts_with('#') {
-                assert!(page.contains(&format!("id=\"{}\"", &target[1..])));
+            if let Some(id) = target.strip_prefix('#') {
+                assert!(page.contains(&format!("id=\"{id}\"")));
             } else {
                 assert_eq!(get(&mut busy_host(), target).status, 200, "{target}");
                 found += 1;

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cloud_hello::host::{Clock, Listing, Log, Metadata, MetadataError, Serving, Store, StoreError};
+use cloud_hello::host::{
+    Clock, Listing, Log, Metadata, MetadataError, Serving, Store, StoreError, Values,
+};
 use cloud_hello::region::RegionCode;
 
 /// What a browser on Linux says; its counter in `iad` is [`OWN_KEY`].
@@ -79,7 +81,7 @@ impl Store for FakeStore {
         })
     }
 
-    fn get_many(&mut self, keys: &[String]) -> Result<Vec<Option<(String, Vec<u8>)>>, StoreError> {
+    fn get_many(&mut self, keys: &[String]) -> Result<Values, StoreError> {
         self.call("get-many")?;
         self.most_asked = self.most_asked.max(keys.len());
         let values = keys
@@ -134,7 +136,7 @@ impl Store for FakeHost {
         self.store.list_keys()
     }
 
-    fn get_many(&mut self, keys: &[String]) -> Result<Vec<Option<(String, Vec<u8>)>>, StoreError> {
+    fn get_many(&mut self, keys: &[String]) -> Result<Values, StoreError> {
         self.store.get_many(keys)
     }
 }
