@@ -63,6 +63,7 @@ impl Resolver {
             subject,
             surroundings,
             publish,
+            complete: false,
         };
         let task = tokio::spawn(worker.run::<P>(overrides));
         Self {
@@ -80,6 +81,8 @@ struct Worker {
     subject: String,
     surroundings: Surroundings,
     publish: watch::Sender<Answer>,
+    /// Whether the published metadata is all that the platform says, for the present config.
+    complete: bool,
 }
 
 impl Drop for Worker {
@@ -118,6 +121,7 @@ impl Worker {
         known: LabelSet,
         labels: &mut Labels,
     ) -> LabelSet {
+        self.complete = false;
         let refresh = P::refresh(&config);
         let mut platform = P::new(config);
         let mut retry = FIRST_RETRY.min(refresh);
@@ -152,8 +156,9 @@ impl Worker {
         }
     }
 
-    fn resolved(&self, metadata: Metadata) {
+    fn resolved(&mut self, metadata: Metadata) {
         self.surroundings.health.well(&self.subject);
+        self.complete = true;
         let answer = Answer::Known(Arc::new(metadata));
         let changed = self.publish.send_if_modified(|current| {
             let changed = *current != answer;
@@ -175,17 +180,21 @@ impl Worker {
         );
         let health = &self.surroundings.health;
         health.trouble(&self.subject, &unresolved.reason);
-        self.publish.send_if_modified(|current| {
-            if matches!(current, Answer::Known(_)) {
-                debug!("the last good metadata stays");
-                return false;
+        if self.complete {
+            debug!("the last good metadata stays");
+            return;
+        }
+        match unresolved.fallback {
+            Some(metadata) => {
+                self.publish
+                    .send_replace(Answer::Known(Arc::new(*metadata)));
             }
-            *current = match unresolved.fallback {
-                Some(metadata) => Answer::Known(Arc::new(*metadata)),
-                None => Answer::Unavailable(unresolved.reason),
-            };
-            true
-        });
+            None if matches!(*self.publish.borrow(), Answer::Known(_)) => {}
+            None => {
+                self.publish
+                    .send_replace(Answer::Unavailable(unresolved.reason));
+            }
+        }
     }
 
     fn misconfigured(&self, err: &ConfigError) {

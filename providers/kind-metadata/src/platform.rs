@@ -28,7 +28,11 @@ const NAME: &str = "kind";
 /// Host labels that name the region, the best first.
 const REGION_LABELS: [&str; 3] = ["region", "fly_region", "cloud.region"];
 /// Host labels that name the machine, the best first.
-const INSTANCE_LABELS: [&str; 4] = ["instance", "node", "hostname", "host.id"];
+const INSTANCE_LABELS: [&str; 4] = ["instance", NODE_LABEL, "hostname", "host.id"];
+/// Host label that names the Kubernetes node.
+const NODE_LABEL: &str = "kubernetes_node_name";
+/// Host label that names the pod.
+const POD_LABEL: &str = "kubernetes_pod_name";
 
 /// Kubernetes, or one machine.
 #[derive(Debug)]
@@ -59,7 +63,7 @@ impl Platform for Kind {
     }
 
     async fn resolve(&mut self, labels: &LabelSet, host_id: &str) -> Result<Metadata, Unresolved> {
-        let place = match self.place().await {
+        let place = match self.place(labels).await {
             Ok(place) => place,
             // The cluster should have answered: say what is known without it, and that it is.
             Err(err) => {
@@ -80,7 +84,7 @@ impl Platform for Kind {
 
 impl Kind {
     /// Where the cluster says this pod is; `None` outside of a cluster.
-    async fn place(&self) -> Result<Option<Place>, Error> {
+    async fn place(&self, labels: &LabelSet) -> Result<Option<Place>, Error> {
         let directory = self.config.service_account_dir.clone();
         let directory = directory.unwrap_or_else(|| PathBuf::from(service_account::DIRECTORY));
         let asked = match self.config.kubernetes {
@@ -90,10 +94,10 @@ impl Kind {
         if !asked {
             return Ok(None);
         }
-        self.ask(&directory).await.map(Some)
+        self.ask(&directory, labels).await.map(Some)
     }
 
-    async fn ask(&self, directory: &Path) -> Result<Place, Error> {
+    async fn ask(&self, directory: &Path, labels: &LabelSet) -> Result<Place, Error> {
         let account = ServiceAccount::read(directory).await?;
         let address = match &self.config.kubernetes_api {
             Some(address) => address.clone(),
@@ -101,13 +105,17 @@ impl Kind {
         };
         let timeout = self.config.timeout.unwrap_or(TIMEOUT);
         let api = Api::new(address, account, timeout)?;
-        if let Some(node) = &self.config.node_name {
+        let node = self.config.node_name.as_deref();
+        if let Some(node) = node.or_else(|| labels.first_of(&[NODE_LABEL])) {
             return Ok(Place {
                 node: api.node(node).await?,
                 pod_address: None,
             });
         }
-        let pod = api.pod(&service_account::hostname().await?).await?;
+        let pod = match labels.first_of(&[POD_LABEL]) {
+            Some(pod) => api.pod(pod).await?,
+            None => api.pod(&service_account::hostname().await?).await?,
+        };
         let node = pod.node.ok_or(Error::NoNode)?;
         Ok(Place {
             node: api.node(&node).await?,
