@@ -17,7 +17,8 @@ max_payload: 1048576
 max_pending: 67108864
 "#;
 
-/// Configuration of the hub: JetStream and a port for leaf nodes.
+/// Configuration of the hub: JetStream and a port for leaf nodes, which it must not advertise: a
+/// leaf would otherwise learn the hub's own address and reconnect past its WAN link.
 #[must_use]
 pub fn hub(port: u16, monitor: u16, leaf_port: u16, store: &Path) -> String {
     format!(
@@ -25,7 +26,7 @@ pub fn hub(port: u16, monitor: u16, leaf_port: u16, store: &Path) -> String {
 port: {port}
 http: "127.0.0.1:{monitor}"{COMMON}
 jetstream {{ domain: "{HUB_DOMAIN}", store_dir: {store:?}, max_memory_store: 256MB, max_file_store: 1GB }}
-leafnodes {{ host: "127.0.0.1", port: {leaf_port}, compression: "off" }}
+leafnodes {{ host: "127.0.0.1", port: {leaf_port}, compression: "off", no_advertise: true }}
 "#
     )
 }

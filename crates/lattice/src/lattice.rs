@@ -218,7 +218,7 @@ impl Lattice {
         let what = format!("the wasmCloud host of {}", place.name);
         probe::until(&what, Duration::from_secs(60), || async {
             let host = place.host().ok_or("not started")?;
-            let subject = format!("wasmbus.ctl.v1.{}.host.{}.inv", self.name, host.id());
+            let subject = format!("wasmbus.ctl.v1.{}.host.get.{}", self.name, host.id());
             let asked = self.hub.client.request(subject, "".into()).await;
             asked.map(|_| ()).map_err(|error| error.to_string())
         })

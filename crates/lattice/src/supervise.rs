@@ -66,7 +66,6 @@ pub type MakeSpec = Arc<dyn Fn() -> Spec + Send + Sync>;
 /// A process that is started again when it dies. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Supervised {
-    name: String,
     orders: mpsc::Sender<Order>,
     status: watch::Receiver<Status>,
     task: JoinHandle<()>,
@@ -76,7 +75,6 @@ impl Supervised {
     /// Starts the process and its supervision.
     #[must_use]
     pub fn start(launcher: Launcher, make: MakeSpec) -> Self {
-        let name = make().name;
         let (orders, inbox) = mpsc::channel(8);
         let (publish, status) = watch::channel(Status {
             state: State::Starting,
@@ -96,17 +94,10 @@ impl Supervised {
             .run(),
         );
         Self {
-            name,
             orders,
             status,
             task,
         }
-    }
-
-    /// Its name for people.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// Its state now.
