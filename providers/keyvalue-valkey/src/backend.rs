@@ -47,7 +47,12 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// A key that exists during the whole listing is on at least one of its pages; a key that comes or goes
     /// meanwhile may be on none. No page names a key twice.
-    fn list(&self, bucket: &Bucket, cursor: u64, limits: &Limits) -> impl Future<Output = Result<Page>> + Send;
+    fn list(
+        &self,
+        bucket: &Bucket,
+        cursor: u64,
+        limits: &Limits,
+    ) -> impl Future<Output = Result<Page>> + Send;
 }
 
 /// A part of a listing.

@@ -26,12 +26,17 @@ impl Bucket {
     /// The bucket of this name: 1 to 64 of `a-z`, `0-9`, `-`, `_`. `None` for any other name.
     pub fn named(name: &str) -> Option<Self> {
         if name == DEFAULT {
-            return Some(Self { prefix: String::new() });
+            return Some(Self {
+                prefix: String::new(),
+            });
         }
-        let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_');
+        let allowed =
+            |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_');
         // No glob character can occur, so the prefix is its own SCAN pattern.
         let valid = (1..=64).contains(&name.len()) && name.bytes().all(allowed);
-        valid.then(|| Self { prefix: format!("{RESERVED}bucket/{name}/") })
+        valid.then(|| Self {
+            prefix: format!("{RESERVED}bucket/{name}/"),
+        })
     }
 
     /// The place of a key in this bucket, if the key is allowed.
@@ -40,7 +45,10 @@ impl Bucket {
             return Err(Error::EmptyKey);
         }
         if key.len() > max {
-            return Err(Error::KeyTooLong { bytes: key.len(), max });
+            return Err(Error::KeyTooLong {
+                bytes: key.len(),
+                max,
+            });
         }
         if self.prefix.is_empty() && key.starts_with(RESERVED) {
             return Err(Error::ReservedKey);
@@ -96,7 +104,12 @@ impl Buckets {
 
 impl Default for Buckets {
     fn default() -> Self {
-        Self(Bucket::named(DEFAULT).map(|bucket| (DEFAULT.to_owned(), bucket)).into_iter().collect())
+        Self(
+            Bucket::named(DEFAULT)
+                .map(|bucket| (DEFAULT.to_owned(), bucket))
+                .into_iter()
+                .collect(),
+        )
     }
 }
 
@@ -113,7 +126,11 @@ mod tests {
 
     #[test]
     fn keys_of_one_bucket_are_never_names_in_another() {
-        let (default, a, b) = (Bucket::named("default").unwrap(), Bucket::named("a").unwrap(), Bucket::named("b").unwrap());
+        let (default, a, b) = (
+            Bucket::named("default").unwrap(),
+            Bucket::named("a").unwrap(),
+            Bucket::named("b").unwrap(),
+        );
         let place = a.key("k", 10).unwrap();
         assert_eq!(place.as_str(), "@kv/bucket/a/k");
         assert_eq!(a.name_of(place.as_str(), 10).as_deref(), Some("k"));
@@ -126,7 +143,13 @@ mod tests {
     fn a_reserved_looking_key_inside_a_bucket_is_an_ordinary_key() {
         let a = Bucket::named("a").unwrap();
         let place = a.key("@kv/bucket/b/k", 100).unwrap();
-        assert_eq!(a.name_of(place.as_str(), 100).as_deref(), Some("@kv/bucket/b/k"));
-        assert_eq!(Bucket::named("b").unwrap().name_of(place.as_str(), 100), None);
+        assert_eq!(
+            a.name_of(place.as_str(), 100).as_deref(),
+            Some("@kv/bucket/b/k")
+        );
+        assert_eq!(
+            Bucket::named("b").unwrap().name_of(place.as_str(), 100),
+            None
+        );
     }
 }

@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind};
-use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::sync::{watch, Notify};
+use tokio::time::{interval, sleep, timeout, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{Instrument as _, info, info_span, warn};
+use tracing::{info, info_span, warn, Instrument as _};
 
 use crate::endpoint::Endpoint;
 use crate::error::Result;
@@ -62,10 +62,16 @@ impl Connection {
     /// Starts to connect in the background. `changed` is notified whenever [`Connection::fault`]
     /// changes, and when the connection is dropped.
     pub fn open(endpoint: Endpoint, changed: Arc<Notify>) -> Self {
-        let (publish, state) = watch::channel(State::Down(Refusal::new("the first connection is pending")));
+        let (publish, state) =
+            watch::channel(State::Down(Refusal::new("the first connection is pending")));
         let span = info_span!("connection", valkey = %endpoint, id = endpoint.fingerprint());
         let supervisor = supervise(endpoint.clone(), publish, changed.clone()).instrument(span);
-        Self { endpoint, state, changed, _supervisor: AbortOnDropHandle::new(tokio::spawn(supervisor)) }
+        Self {
+            endpoint,
+            state,
+            changed,
+            _supervisor: AbortOnDropHandle::new(tokio::spawn(supervisor)),
+        }
     }
 
     /// Where it connects to.
@@ -143,22 +149,36 @@ async fn supervise(endpoint: Endpoint, publish: watch::Sender<State>, changed: A
 }
 
 /// Connects and has the server prove, `proofs` times, that it answers commands.
-async fn connect(client: &Client, closed: &Arc<Notify>, proofs: u32) -> Result<MultiplexedConnection, Refusal> {
+async fn connect(
+    client: &Client,
+    closed: &Arc<Notify>,
+    proofs: u32,
+) -> Result<MultiplexedConnection, Refusal> {
     let notify = closed.clone();
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None)
         .set_pipeline_buffer_size(PIPELINE)
-        .set_push_sender(move |push: PushInfo| -> Result<(), std::convert::Infallible> {
-            if push.kind == PushKind::Disconnection {
-                notify.notify_one();
-            }
-            Ok(())
-        });
-    let mut connection = timeout(CONNECT_DEADLINE, client.get_multiplexed_async_connection_with_config(&config))
-        .await
-        .map_err(|_| Refusal::new(format!("no connection within {} ms", CONNECT_DEADLINE.as_millis())))?
-        .map_err(|error| Refusal::from(&error))?;
+        .set_push_sender(
+            move |push: PushInfo| -> Result<(), std::convert::Infallible> {
+                if push.kind == PushKind::Disconnection {
+                    notify.notify_one();
+                }
+                Ok(())
+            },
+        );
+    let mut connection = timeout(
+        CONNECT_DEADLINE,
+        client.get_multiplexed_async_connection_with_config(&config),
+    )
+    .await
+    .map_err(|_| {
+        Refusal::new(format!(
+            "no connection within {} ms",
+            CONNECT_DEADLINE.as_millis()
+        ))
+    })?
+    .map_err(|error| Refusal::from(&error))?;
     ping(&mut connection).await?;
     for _ in 1..proofs {
         sleep(PING_EVERY / 2).await;
@@ -188,6 +208,9 @@ async fn ping(connection: &mut MultiplexedConnection) -> Result<(), Refusal> {
     match timeout(PING_DEADLINE, redis::cmd("PING").exec_async(connection)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Refusal::from(&error)),
-        Err(_) => Err(Refusal::new(format!("no answer to PING within {} ms", PING_DEADLINE.as_millis()))),
+        Err(_) => Err(Refusal::new(format!(
+            "no answer to PING within {} ms",
+            PING_DEADLINE.as_millis()
+        ))),
     }
 }

@@ -11,11 +11,15 @@ use crate::error::{Error, Result};
 ///
 /// [`Error::NotANumber`] for everything else, numbers past `u64::MAX` included.
 pub(crate) fn parse(value: &[u8]) -> Result<u64> {
-    let canonical = value == b"0" || (value.first().is_some_and(|c| *c != b'0') && value.iter().all(u8::is_ascii_digit));
+    let canonical = value == b"0"
+        || (value.first().is_some_and(|c| *c != b'0') && value.iter().all(u8::is_ascii_digit));
     if !canonical {
         return Err(Error::NotANumber);
     }
-    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(Error::NotANumber)
+    std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or(Error::NotANumber)
 }
 
 #[cfg(test)]
@@ -27,7 +31,23 @@ mod tests {
         for (text, number) in [("0", 0), ("7", 7), ("18446744073709551615", u64::MAX)] {
             assert_eq!(parse(text.as_bytes()), Ok(number));
         }
-        for text in ["", "-1", "+1", " 1", "1 ", "01", "00", "1.0", "1e3", "0x1", "one", "18446744073709551616", "1\0", "1\n", "١"] {
+        for text in [
+            "",
+            "-1",
+            "+1",
+            " 1",
+            "1 ",
+            "01",
+            "00",
+            "1.0",
+            "1e3",
+            "0x1",
+            "one",
+            "18446744073709551616",
+            "1\0",
+            "1\n",
+            "١",
+        ] {
             assert_eq!(parse(text.as_bytes()), Err(Error::NotANumber), "{text:?}");
         }
     }

@@ -5,8 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use provider_kit::Secret;
 use redis::{
-    Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError,
-    TlsCertificates, io::tcp::TcpSettings,
+    io::tcp::TcpSettings, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    RedisConnectionInfo, RedisError, TlsCertificates,
 };
 
 /// Everything that decides whether two links can share a connection.
@@ -51,16 +51,32 @@ impl Hash for Credentials {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let roots = if self.ca_pem.is_some() { "custom" } else { "public" };
+        let roots = if self.ca_pem.is_some() {
+            "custom"
+        } else {
+            "public"
+        };
         write!(f, "Tls(roots: {roots})")
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{scheme}://{open}{}{close}:{}/{}", self.host, self.port, self.database)
+        let scheme = if self.tls.is_some() {
+            "rediss"
+        } else {
+            "redis"
+        };
+        let (open, close) = if self.host.contains(':') {
+            ("[", "]")
+        } else {
+            ("", "")
+        };
+        write!(
+            f,
+            "{scheme}://{open}{}{close}:{}/{}",
+            self.host, self.port, self.database
+        )
     }
 }
 
@@ -90,14 +106,26 @@ impl Endpoint {
             settings = settings.set_password(password.expose());
         }
         let Some(tls) = &self.tls else {
-            return Client::open(self.info(ConnectionAddr::Tcp(self.host.clone(), self.port), settings)?);
+            return Client::open(
+                self.info(ConnectionAddr::Tcp(self.host.clone(), self.port), settings)?,
+            );
         };
         // One of several compiled-in providers has to be chosen; a second choice is refused, and harmless.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let address =
-            ConnectionAddr::TcpTls { host: self.host.clone(), port: self.port, insecure: false, tls_params: None };
+        let address = ConnectionAddr::TcpTls {
+            host: self.host.clone(),
+            port: self.port,
+            insecure: false,
+            tls_params: None,
+        };
         let root_cert = tls.ca_pem.as_ref().map(|pem| pem.clone().into_bytes());
-        Client::build_with_tls(self.info(address, settings)?, TlsCertificates { client_tls: None, root_cert })
+        Client::build_with_tls(
+            self.info(address, settings)?,
+            TlsCertificates {
+                client_tls: None,
+                root_cert,
+            },
+        )
     }
 
     fn info(
@@ -124,8 +152,13 @@ mod tests {
             host: "::1".into(),
             port: 6379,
             database: 2,
-            tls: Some(Tls { ca_pem: Some("a-certificate".into()) }),
-            credentials: Credentials { username: Some(Secret::new("alice")), password: Some(Secret::new(password)) },
+            tls: Some(Tls {
+                ca_pem: Some("a-certificate".into()),
+            }),
+            credentials: Credentials {
+                username: Some(Secret::new("alice")),
+                password: Some(Secret::new(password)),
+            },
         }
     }
 

@@ -52,7 +52,9 @@ pub enum Error {
         max: usize,
     },
     /// Keys and values of the batch, or of its answer, exceed the link's `max_batch_bytes`.
-    #[error("keys and values add up to {bytes} bytes, at most {max} are allowed (`max_batch_bytes`)")]
+    #[error(
+        "keys and values add up to {bytes} bytes, at most {max} are allowed (`max_batch_bytes`)"
+    )]
     BatchTooLarge {
         /// Bytes of all keys and values.
         bytes: usize,

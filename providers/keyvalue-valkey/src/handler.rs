@@ -15,7 +15,13 @@ use crate::store::Store;
 use crate::valkey::Valkey;
 
 // Generated code keeps to nobody's lints.
-#[allow(clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_debug_implementations)]
+#[allow(
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_debug_implementations
+)]
 mod bindings {
     // The world `keyvalue-provider` of `wit/worlds.wit`, repeated: this macro's parser does not
     // take the `wasi:http` that lies beside it.
@@ -58,7 +64,11 @@ async fn answer<T>(operation: impl Future<Output = Result<T>> + Send) -> Answer<
 impl Provider {
     /// The store of the link that a call came by.
     fn store(&self, caller: Caller) -> Result<Arc<Store<Valkey>>> {
-        self.links.of_call(caller.as_ref()).map_err(|error| Error::NoLink { reason: error.to_string() })
+        self.links
+            .of_call(caller.as_ref())
+            .map_err(|error| Error::NoLink {
+                reason: error.to_string(),
+            })
     }
 }
 
@@ -79,7 +89,12 @@ impl store::Handler<Caller> for Provider {
         answer(async { self.store(caller)?.exists(&bucket, &key).await }).await
     }
 
-    async fn list_keys(&self, caller: Caller, bucket: String, cursor: Option<u64>) -> Answer<store::KeyResponse> {
+    async fn list_keys(
+        &self,
+        caller: Caller,
+        bucket: String,
+        cursor: Option<u64>,
+    ) -> Answer<store::KeyResponse> {
         answer(async {
             let Page { keys, cursor } = self.store(caller)?.list_keys(&bucket, cursor).await?;
             Ok(store::KeyResponse { keys, cursor })
@@ -89,7 +104,13 @@ impl store::Handler<Caller> for Provider {
 }
 
 impl atomics::Handler<Caller> for Provider {
-    async fn increment(&self, caller: Caller, bucket: String, key: String, delta: u64) -> Answer<u64> {
+    async fn increment(
+        &self,
+        caller: Caller,
+        bucket: String,
+        key: String,
+        delta: u64,
+    ) -> Answer<u64> {
         answer(async { self.store(caller)?.increment(&bucket, &key, delta).await }).await
     }
 }
@@ -104,7 +125,12 @@ impl batch::Handler<Caller> for Provider {
         answer(async { self.store(caller)?.get_many(&bucket, keys).await }).await
     }
 
-    async fn set_many(&self, caller: Caller, bucket: String, entries: Vec<(String, Bytes)>) -> Answer<()> {
+    async fn set_many(
+        &self,
+        caller: Caller,
+        bucket: String,
+        entries: Vec<(String, Bytes)>,
+    ) -> Answer<()> {
         answer(async { self.store(caller)?.set_many(&bucket, entries).await }).await
     }
 

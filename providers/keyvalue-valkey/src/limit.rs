@@ -34,7 +34,10 @@ impl Limits {
         value_bytes: 512 * 1024,
         batch_keys: 10_000,
         batch_bytes: 8 * 1024 * 1024,
-        page: PageLimits { keys: 10_000, bytes: 700 * 1024 },
+        page: PageLimits {
+            keys: 10_000,
+            bytes: 700 * 1024,
+        },
     };
 
     pub(crate) fn check_value(&self, value: &[u8]) -> Result<()> {

@@ -48,7 +48,9 @@ impl Memory {
 
 impl State {
     fn get(&self, key: &Key) -> Option<Bytes> {
-        self.entries.get(key.as_str()).map(|entry| entry.value.clone())
+        self.entries
+            .get(key.as_str())
+            .map(|entry| entry.value.clone())
     }
 
     fn set(&mut self, key: &Key, value: Bytes) {
@@ -57,7 +59,13 @@ impl State {
             return;
         }
         self.last = self.last.saturating_add(1);
-        self.entries.insert(key.as_str().to_owned(), Entry { inserted: self.last, value });
+        self.entries.insert(
+            key.as_str().to_owned(),
+            Entry {
+                inserted: self.last,
+                value,
+            },
+        );
     }
 }
 
@@ -82,7 +90,9 @@ impl Backend for Memory {
 
     async fn increment(&self, key: &Key, delta: u64) -> Result<u64> {
         let mut state = self.state();
-        let old = state.get(key).map_or(Ok(0), |value| counter::parse(&value))?;
+        let old = state
+            .get(key)
+            .map_or(Ok(0), |value| counter::parse(&value))?;
         let sum = old.checked_add(delta).ok_or(Error::Overflow)?;
         state.set(key, Bytes::from(sum.to_string()));
         Ok(sum)
@@ -115,7 +125,9 @@ impl Backend for Memory {
             .entries
             .iter()
             .filter(|(_, entry)| entry.inserted > cursor)
-            .filter_map(|(place, entry)| Some((entry.inserted, bucket.name_of(place, limits.key_bytes)?)))
+            .filter_map(|(place, entry)| {
+                Some((entry.inserted, bucket.name_of(place, limits.key_bytes)?))
+            })
             .collect();
         rest.sort_unstable();
         let mut page = Page::default();

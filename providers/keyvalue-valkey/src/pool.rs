@@ -42,6 +42,8 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Endpoint, Weak<Connection>>> {
         // Nothing panics under the lock; a map left behind by a panic elsewhere is still whole.
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -28,13 +28,25 @@ impl Capability for Provider {
         let pool = Arc::new(Pool::default());
         let attendance = attend(pool.clone(), environment.serving, environment.health);
         tokio::spawn(attendance.in_current_span());
-        Ok(Self { links: environment.links, pool })
+        Ok(Self {
+            links: environment.links,
+            pool,
+        })
     }
 
     fn link(&self, _: &LinkId, config: LinkConfig) -> Self::Link {
-        let LinkConfig { endpoint, buckets, limits, timeout } = config;
+        let LinkConfig {
+            endpoint,
+            buckets,
+            limits,
+            timeout,
+        } = config;
         // A later mode (replication) is another `Backend`, chosen here.
-        Store::new(Valkey::new(self.pool.connection(endpoint), timeout), buckets, limits)
+        Store::new(
+            Valkey::new(self.pool.connection(endpoint), timeout),
+            buckets,
+            limits,
+        )
     }
 }
 
@@ -61,7 +73,10 @@ async fn attend(pool: Arc<Pool>, serving: Serving, health: Health) {
         } else {
             serving.pause();
         }
-        for subject in reported.keys().filter(|subject| !faults.contains_key(*subject)) {
+        for subject in reported
+            .keys()
+            .filter(|subject| !faults.contains_key(*subject))
+        {
             health.well(subject);
         }
         for (subject, reason) in &faults {

@@ -20,7 +20,11 @@ pub struct Store<B> {
 impl<B: Backend> Store<B> {
     /// A store over a backend.
     pub fn new(backend: B, buckets: Buckets, limits: Limits) -> Self {
-        Self { backend, buckets, limits }
+        Self {
+            backend,
+            buckets,
+            limits,
+        }
     }
 
     /// The value of a key.
@@ -31,7 +35,8 @@ impl<B: Backend> Store<B> {
     /// than `batch_bytes` (somebody else's) is [`Error::BatchTooLarge`].
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>> {
         let value = self.backend.get(&self.key(bucket, key)?).await?;
-        self.limits.check_batch_bytes(value.iter().map(Bytes::len))?;
+        self.limits
+            .check_batch_bytes(value.iter().map(Bytes::len))?;
         Ok(value)
     }
 
@@ -60,11 +65,17 @@ impl<B: Backend> Store<B> {
     /// A page of keys. `None` and `Some(0)` both start a listing.
     pub async fn list_keys(&self, bucket: &str, cursor: Option<u64>) -> Result<Page> {
         let bucket = self.buckets.resolve(bucket)?;
-        self.backend.list(bucket, cursor.unwrap_or(0), &self.limits).await
+        self.backend
+            .list(bucket, cursor.unwrap_or(0), &self.limits)
+            .await
     }
 
     /// Values in the order of the keys, each with its key.
-    pub async fn get_many(&self, bucket: &str, names: Vec<String>) -> Result<Vec<Option<(String, Bytes)>>> {
+    pub async fn get_many(
+        &self,
+        bucket: &str,
+        names: Vec<String>,
+    ) -> Result<Vec<Option<(String, Bytes)>>> {
         let keys = self.keys(bucket, &names)?;
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -73,15 +84,24 @@ impl<B: Backend> Store<B> {
         if values.len() != names.len() {
             return Err(Error::UnexpectedReply);
         }
-        self.limits.check_batch_bytes(values.iter().flatten().map(Bytes::len))?;
-        Ok(names.into_iter().zip(values).map(|(name, value)| Some((name, value?))).collect())
+        self.limits
+            .check_batch_bytes(values.iter().flatten().map(Bytes::len))?;
+        Ok(names
+            .into_iter()
+            .zip(values)
+            .map(|(name, value)| Some((name, value?)))
+            .collect())
     }
 
     /// Stores all values at once.
     pub async fn set_many(&self, bucket: &str, entries: Vec<(String, Bytes)>) -> Result<()> {
         let bucket = self.buckets.resolve(bucket)?;
         self.limits.check_batch_keys(entries.len())?;
-        self.limits.check_batch_bytes(entries.iter().map(|(name, value)| name.len().saturating_add(value.len())))?;
+        self.limits.check_batch_bytes(
+            entries
+                .iter()
+                .map(|(name, value)| name.len().saturating_add(value.len())),
+        )?;
         let entries = entries
             .into_iter()
             .map(|(name, value)| {
@@ -111,7 +131,8 @@ impl<B: Backend> Store<B> {
     fn keys(&self, bucket: &str, names: &[String]) -> Result<Vec<Key>> {
         let bucket = self.buckets.resolve(bucket)?;
         self.limits.check_batch_keys(names.len())?;
-        self.limits.check_batch_bytes(names.iter().map(String::len))?;
+        self.limits
+            .check_batch_bytes(names.iter().map(String::len))?;
         names.iter().map(|name| self.place(bucket, name)).collect()
     }
 

@@ -10,17 +10,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, Script, ServerErrorKind};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{timeout_at, Instant};
 
 use crate::backend::{Backend, Page};
 use crate::bucket::{Bucket, Key};
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::limit::Limits;
-use crate::refusal::{Effect, classify, unanswered};
+use crate::refusal::{classify, unanswered, Effect};
 
 const INCREMENT: &str = include_str!("increment.lua");
-static INCREMENT_SHA: LazyLock<String> = LazyLock::new(|| Script::new(INCREMENT).get_hash().to_owned());
+static INCREMENT_SHA: LazyLock<String> =
+    LazyLock::new(|| Script::new(INCREMENT).get_hash().to_owned());
 
 /// Elements that one SCAN looks at, at most: about a millisecond of the server's time.
 const SCAN_MOST: usize = 10_000;
@@ -35,12 +36,20 @@ pub struct Valkey {
 impl Valkey {
     /// `deadline` bounds every call, whatever the server or the network does.
     pub fn new(connection: Arc<Connection>, deadline: Duration) -> Self {
-        Self { connection, deadline }
+        Self {
+            connection,
+            deadline,
+        }
     }
 
     fn call(&self, effect: Effect) -> Result<Call> {
         let connection = self.connection.ready()?;
-        Ok(Call { connection, effect, allowed: self.deadline, until: Instant::now() + self.deadline })
+        Ok(Call {
+            connection,
+            effect,
+            allowed: self.deadline,
+            until: Instant::now() + self.deadline,
+        })
     }
 
     async fn read<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
@@ -63,14 +72,24 @@ struct Call {
 impl Call {
     async fn run<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T> {
         let effect = self.effect;
-        self.reply(command).await?.map_err(|error| classify(&error, effect))
+        self.reply(command)
+            .await?
+            .map_err(|error| classify(&error, effect))
     }
 
     /// The reply, or, within it, what went wrong with the command. The outer error is the deadline.
     async fn reply<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<Result<T, RedisError>> {
-        timeout_at(self.until, command.query_async(&mut self.connection)).await.map_err(|_| {
-            unanswered(self.effect, format!("no reply within {} ms (`timeout_ms`)", self.allowed.as_millis()))
-        })
+        timeout_at(self.until, command.query_async(&mut self.connection))
+            .await
+            .map_err(|_| {
+                unanswered(
+                    self.effect,
+                    format!(
+                        "no reply within {} ms (`timeout_ms`)",
+                        self.allowed.as_millis()
+                    ),
+                )
+            })
     }
 }
 
@@ -143,16 +162,26 @@ impl Backend for Valkey {
             let (next, places): (u64, Vec<Vec<u8>>) = call.run(&scan).await?;
             cursor = next;
             // Names that no function of this API accepts are left out: not UTF-8, empty or too long.
-            for place in places.into_iter().filter_map(|place| String::from_utf8(place).ok()) {
-                let Some(name) = bucket.name_of(&place, limits.key_bytes) else { continue };
+            for place in places
+                .into_iter()
+                .filter_map(|place| String::from_utf8(place).ok())
+            {
+                let Some(name) = bucket.name_of(&place, limits.key_bytes) else {
+                    continue;
+                };
                 let length = name.len();
                 if keys.insert(name) {
                     bytes = bytes.saturating_add(length);
                 }
             }
-            let full = keys.len() >= limits.page.keys || bytes >= limits.page.bytes || Instant::now() >= enough;
+            let full = keys.len() >= limits.page.keys
+                || bytes >= limits.page.bytes
+                || Instant::now() >= enough;
             if cursor == 0 || full {
-                return Ok(Page { keys: keys.into_iter().collect(), cursor: (cursor != 0).then_some(cursor) });
+                return Ok(Page {
+                    keys: keys.into_iter().collect(),
+                    cursor: (cursor != 0).then_some(cursor),
+                });
             }
         }
     }
@@ -169,7 +198,11 @@ fn on_each(name: &str, keys: &[Key]) -> Cmd {
 /// How many elements the next SCAN may look at without overfilling the page: the keys still to come
 /// may be as long as any (the first time) or as long as the average so far.
 fn next_step(limits: &Limits, keys: usize, bytes: usize) -> usize {
-    let length = if keys == 0 { limits.key_bytes } else { bytes.div_ceil(keys) };
+    let length = if keys == 0 {
+        limits.key_bytes
+    } else {
+        bytes.div_ceil(keys)
+    };
     let by_bytes = limits.page.bytes.saturating_sub(bytes) / length.max(1);
     let by_keys = limits.page.keys.saturating_sub(keys);
     by_bytes.min(by_keys).clamp(1, SCAN_MOST)

@@ -6,8 +6,8 @@ mod proxy;
 mod support;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,9 +15,9 @@ use keyvalue_valkey::connection::{PING_DEADLINE, PING_EVERY, PROOFS};
 use keyvalue_valkey::endpoint::{Endpoint, Tls};
 use keyvalue_valkey::pool::Pool;
 use keyvalue_valkey::{Error, Store, Valkey};
-use redis::AsyncCommands as _;
 use proxy::Proxy;
-use support::{DEADLINE, Server, connected, eventually, store, unusable, usable};
+use redis::AsyncCommands as _;
+use support::{connected, eventually, store, unusable, usable, Server, DEADLINE};
 use tokio::task::JoinSet;
 
 /// What a busy machine may add to any bound.
@@ -47,16 +47,25 @@ async fn a_call_into_a_stopped_valkey_ends_within_its_deadline() {
     store.set("default", "k", &bytes("1")).await.unwrap();
     server.pause();
     let ((write, read), took) = timed(async {
-        tokio::join!(store.increment("default", "k", 1), store.get("default", "k"))
+        tokio::join!(
+            store.increment("default", "k", 1),
+            store.get("default", "k")
+        )
     })
     .await;
     assert!(took < DEADLINE + SLACK, "{took:?}");
-    assert!(matches!(write, Err(Error::OutcomeUnknown { .. })), "{write:?}");
+    assert!(
+        matches!(write, Err(Error::OutcomeUnknown { .. })),
+        "{write:?}"
+    );
     assert!(matches!(read, Err(Error::NoAnswer { .. })), "{read:?}");
 
     unusable(&connection).await;
     let (refused, took) = timed(store.increment("default", "k", 1)).await;
-    assert!(matches!(refused, Err(Error::NotConnected { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::NotConnected { .. })),
+        "{refused:?}"
+    );
     assert!(took < Duration::from_millis(100), "{took:?}");
 
     server.resume();
@@ -73,7 +82,11 @@ async fn a_stopped_valkey_is_noticed_without_any_call() {
     server.pause();
     let noticed = unusable(&connection).await;
     assert!(noticed < PING_EVERY + PING_DEADLINE + SLACK, "{noticed:?}");
-    assert!(connection.fault().unwrap().contains("PING"), "{:?}", connection.fault());
+    assert!(
+        connection.fault().unwrap().contains("PING"),
+        "{:?}",
+        connection.fault()
+    );
     server.resume();
     usable(&connection).await;
 }
@@ -87,17 +100,25 @@ async fn a_killed_valkey_is_noticed_at_once_and_its_return_within_a_second() {
     let noticed = unusable(&connection).await;
     assert!(noticed < SLACK, "{noticed:?}");
     let (refused, took) = timed(store.get("default", "k")).await;
-    assert!(matches!(refused, Err(Error::NotConnected { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::NotConnected { .. })),
+        "{refused:?}"
+    );
     assert!(took < Duration::from_millis(100), "{took:?}");
     eventually("says why", Duration::from_secs(2), || async {
-        connection.fault().is_some_and(|fault| fault.contains("refused"))
+        connection
+            .fault()
+            .is_some_and(|fault| fault.contains("refused"))
     })
     .await;
 
     server.revive();
     let returned = usable(&connection).await;
     // At most one capped delay, then the proofs.
-    assert!(returned < Duration::from_millis(500) + PING_EVERY / 2 * PROOFS + SLACK, "{returned:?}");
+    assert!(
+        returned < Duration::from_millis(500) + PING_EVERY / 2 * PROOFS + SLACK,
+        "{returned:?}"
+    );
     assert_eq!(store.get("default", "k").await, Ok(None));
 }
 
@@ -138,20 +159,30 @@ async fn calls_in_flight_when_valkey_dies_end_and_what_was_acknowledged_is_exact
     server.revive_with(&durable);
     usable(&connection).await;
     let held = store.increment("default", "k", 0).await.unwrap();
-    assert!((acknowledged..=acknowledged + unknown).contains(&held), "{acknowledged} ≤ {held} ≤ {acknowledged} + {unknown}");
+    assert!(
+        (acknowledged..=acknowledged + unknown).contains(&held),
+        "{acknowledged} ≤ {held} ≤ {acknowledged} + {unknown}"
+    );
 }
 
 #[tokio::test]
 async fn a_write_whose_reply_is_lost_is_done_once_and_reported_as_unknown() {
     let server = Server::start();
     let proxy = Proxy::losing_the_reply_to("EVALSHA", server.port).await;
-    let connection = connected(Endpoint { port: proxy.port, ..server.endpoint() }).await;
+    let connection = connected(Endpoint {
+        port: proxy.port,
+        ..server.endpoint()
+    })
+    .await;
     let store = store(&connection);
     assert_eq!(store.increment("default", "k", 1).await, Ok(1)); // the server knows the script now
     for lost in 1..=3 {
         proxy.armed.store(true, Ordering::SeqCst);
         let result = store.increment("default", "k", 1).await;
-        assert!(matches!(result, Err(Error::OutcomeUnknown { .. })), "{result:?}");
+        assert!(
+            matches!(result, Err(Error::OutcomeUnknown { .. })),
+            "{result:?}"
+        );
         usable(&connection).await;
         // Long enough for anything that would send it again.
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -164,7 +195,13 @@ async fn a_write_whose_reply_is_lost_is_done_once_and_reported_as_unknown() {
 async fn a_read_whose_reply_is_lost_is_no_answer() {
     let server = Server::start();
     let proxy = Proxy::losing_the_reply_to("GET", server.port).await;
-    let store = store(&connected(Endpoint { port: proxy.port, ..server.endpoint() }).await);
+    let store = store(
+        &connected(Endpoint {
+            port: proxy.port,
+            ..server.endpoint()
+        })
+        .await,
+    );
     proxy.armed.store(true, Ordering::SeqCst);
     let result = store.get("default", "k").await;
     assert!(matches!(result, Err(Error::NoAnswer { .. })), "{result:?}");
@@ -174,7 +211,12 @@ async fn a_read_whose_reply_is_lost_is_no_answer() {
 async fn a_valkey_that_loads_its_data_is_not_usable_before_it_has() {
     let mut server = Server::start();
     let mut admin = server.admin().await;
-    let () = redis::cmd("DEBUG").arg("POPULATE").arg(20_000).query_async(&mut admin).await.unwrap_or(());
+    let () = redis::cmd("DEBUG")
+        .arg("POPULATE")
+        .arg(20_000)
+        .query_async(&mut admin)
+        .await
+        .unwrap_or(());
     let mut pipe = redis::pipe();
     for n in 0..20_000 {
         pipe.set(n, n).ignore();
@@ -186,14 +228,27 @@ async fn a_valkey_that_loads_its_data_is_not_usable_before_it_has() {
     server.kill();
     unusable(&connection).await;
     // 100 µs per key: two seconds of loading.
-    server.revive_with(&["--key-load-delay", "100", "--loading-process-events-interval-bytes", "1024"]);
+    server.revive_with(&[
+        "--key-load-delay",
+        "100",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ]);
     eventually("says that it loads", Duration::from_secs(2), || async {
-        connection.fault().is_some_and(|fault| fault.contains("LOADING"))
+        connection
+            .fault()
+            .is_some_and(|fault| fault.contains("LOADING"))
     })
     .await;
     let refused = store.get("default", "7").await;
-    assert!(matches!(refused, Err(Error::NotConnected { .. })), "{refused:?}");
-    eventually("loaded", Duration::from_secs(20), || async { connection.fault().is_none() }).await;
+    assert!(
+        matches!(refused, Err(Error::NotConnected { .. })),
+        "{refused:?}"
+    );
+    eventually("loaded", Duration::from_secs(20), || async {
+        connection.fault().is_none()
+    })
+    .await;
     assert_eq!(store.get("default", "7").await, Ok(Some(bytes("7"))));
 }
 
@@ -203,12 +258,18 @@ async fn while_the_first_connection_is_pending_calls_fail_at_once() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let server = Server::start();
-    let connection = Pool::default().connection(Endpoint { port, ..server.endpoint() });
+    let connection = Pool::default().connection(Endpoint {
+        port,
+        ..server.endpoint()
+    });
     let store: Store<Valkey> = store(&connection);
     for wait in [0, 100, 1500] {
         tokio::time::sleep(Duration::from_millis(wait)).await;
         let (refused, took) = timed(store.get("default", "k")).await;
-        assert!(matches!(refused, Err(Error::NotConnected { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Error::NotConnected { .. })),
+            "{refused:?}"
+        );
         assert!(took < Duration::from_millis(100), "{took:?}");
     }
 }
@@ -226,11 +287,20 @@ async fn tls_reaches_a_server_of_the_configured_authority_and_no_other() {
     let trusted = store(&connected(tls("localhost", Some(pem.clone()))).await);
     trusted.set("default", "k", &bytes("v")).await.unwrap();
     assert_eq!(trusted.get("default", "k").await, Ok(Some(bytes("v"))));
-    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
-    for (host, ca) in [("localhost", None), ("localhost", Some(other)), ("127.0.0.1", Some(pem))] {
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()])
+        .unwrap()
+        .cert
+        .pem();
+    for (host, ca) in [
+        ("localhost", None),
+        ("localhost", Some(other)),
+        ("127.0.0.1", Some(pem)),
+    ] {
         let connection = Pool::default().connection(tls(host, ca));
         eventually("certificate refused", Duration::from_secs(5), || async {
-            connection.fault().is_some_and(|fault| fault.contains("certificate"))
+            connection
+                .fault()
+                .is_some_and(|fault| fault.contains("certificate"))
         })
         .await;
     }

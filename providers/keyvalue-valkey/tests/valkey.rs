@@ -7,30 +7,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use keyvalue_valkey::Error;
 use keyvalue_valkey::bucket::Buckets;
 use keyvalue_valkey::endpoint::{Credentials, Endpoint};
 use keyvalue_valkey::limit::Limits;
 use keyvalue_valkey::pool::Pool;
+use keyvalue_valkey::Error;
 use keyvalue_valkey::{Store, Valkey};
 use provider_kit::Secret;
 use redis::AsyncCommands as _;
-use support::{DEADLINE, Server, connected, eventually, store};
+use support::{connected, eventually, store, Server, DEADLINE};
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
 fn with_credentials(server: &Server, username: Option<&str>, password: Option<&str>) -> Endpoint {
-    let credentials = Credentials { username: username.map(Secret::new), password: password.map(Secret::new) };
-    Endpoint { credentials, ..server.endpoint() }
+    let credentials = Credentials {
+        username: username.map(Secret::new),
+        password: password.map(Secret::new),
+    };
+    Endpoint {
+        credentials,
+        ..server.endpoint()
+    }
 }
 
 /// A store whose connection will never be usable.
 async fn refused(endpoint: Endpoint, reason: &str) -> Store<Valkey> {
     let connection = Pool::default().connection(endpoint);
     eventually(reason, Duration::from_secs(5), || async {
-        connection.fault().is_some_and(|fault| fault.contains(reason))
+        connection
+            .fault()
+            .is_some_and(|fault| fault.contains(reason))
     })
     .await;
     store(&connection)
@@ -40,11 +48,22 @@ async fn refused(endpoint: Endpoint, reason: &str) -> Store<Valkey> {
 async fn foreign_keys_that_the_api_cannot_name_do_not_break_a_listing() {
     let server = Server::start();
     let mut admin = server.admin().await;
-    for key in [&b"\xff\xfe"[..], b"", b"plain", "x".repeat(5000).as_bytes(), b"half\xc3"] {
+    for key in [
+        &b"\xff\xfe"[..],
+        b"",
+        b"plain",
+        "x".repeat(5000).as_bytes(),
+        b"half\xc3",
+    ] {
         let () = admin.set(key, "v").await.unwrap();
     }
     let () = admin.lpush("a list", "v").await.unwrap();
-    let page = server.store().await.list_keys("default", None).await.unwrap();
+    let page = server
+        .store()
+        .await
+        .list_keys("default", None)
+        .await
+        .unwrap();
     assert_eq!(page.keys, ["a list", "plain"]);
     assert_eq!(page.cursor, None);
 }
@@ -55,9 +74,15 @@ async fn a_key_of_another_type_is_a_clear_error_and_missing_in_a_batch() {
     let () = server.admin().await.lpush("list", "v").await.unwrap();
     let store = server.store().await;
     assert_eq!(store.get("default", "list").await, Err(Error::WrongType));
-    assert_eq!(store.increment("default", "list", 1).await, Err(Error::WrongType));
+    assert_eq!(
+        store.increment("default", "list", 1).await,
+        Err(Error::WrongType)
+    );
     assert_eq!(store.exists("default", "list").await, Ok(true));
-    assert_eq!(store.get_many("default", vec!["list".into()]).await, Ok(vec![None]));
+    assert_eq!(
+        store.get_many("default", vec!["list".into()]).await,
+        Ok(vec![None])
+    );
 }
 
 #[tokio::test]
@@ -76,7 +101,11 @@ async fn data_is_shared_with_a_plain_redis_client_key_by_key() {
     let ours: String = admin.get("ours").await.unwrap();
     assert_eq!(ours, "w");
     let place = Buckets::declared(["sessions"]).unwrap();
-    let sessions = Store::new(Valkey::new(connected(server.endpoint()).await, DEADLINE), place, Limits::DEFAULT);
+    let sessions = Store::new(
+        Valkey::new(connected(server.endpoint()).await, DEADLINE),
+        place,
+        Limits::DEFAULT,
+    );
     sessions.set("sessions", "k", &bytes("s")).await.unwrap();
     let there: String = admin.get("@kv/bucket/sessions/k").await.unwrap();
     assert_eq!(there, "s");
@@ -101,7 +130,11 @@ async fn a_forgotten_script_is_sent_again_without_counting_twice() {
     let store = server.store().await;
     let mut admin = server.admin().await;
     for expected in 1..=5 {
-        let () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut admin).await.unwrap();
+        let () = redis::cmd("SCRIPT")
+            .arg("FLUSH")
+            .query_async(&mut admin)
+            .await
+            .unwrap();
         assert_eq!(store.increment("default", "k", 1).await, Ok(expected));
     }
 }
@@ -109,12 +142,28 @@ async fn a_forgotten_script_is_sent_again_without_counting_twice() {
 #[tokio::test]
 async fn databases_are_apart() {
     let server = Server::start();
-    let other = store(&connected(Endpoint { database: 7, ..server.endpoint() }).await);
+    let other = store(
+        &connected(Endpoint {
+            database: 7,
+            ..server.endpoint()
+        })
+        .await,
+    );
     other.set("default", "k", &bytes("seven")).await.unwrap();
     assert_eq!(server.store().await.get("default", "k").await, Ok(None));
     assert_eq!(other.get("default", "k").await, Ok(Some(bytes("seven"))));
-    let beyond = refused(Endpoint { database: 16, ..server.endpoint() }, "DB index is out of range").await;
-    assert!(matches!(beyond.get("default", "k").await, Err(Error::NotConnected { .. })));
+    let beyond = refused(
+        Endpoint {
+            database: 16,
+            ..server.endpoint()
+        },
+        "DB index is out of range",
+    )
+    .await;
+    assert!(matches!(
+        beyond.get("default", "k").await,
+        Err(Error::NotConnected { .. })
+    ));
 }
 
 #[tokio::test]
@@ -123,17 +172,46 @@ async fn a_full_store_and_a_replica_refuse_writes_by_name() {
     let store = server.store().await;
     store.set("default", "k", &bytes("1")).await.unwrap();
     let mut admin = server.admin().await;
-    let config = |key: &str, value: &str| redis::cmd("CONFIG").arg("SET").arg(key).arg(value).clone();
-    let () = config("maxmemory", "1").query_async(&mut admin).await.unwrap();
-    assert_eq!(store.set("default", "k", &bytes("2")).await, Err(Error::OutOfMemory));
-    assert_eq!(store.increment("default", "k", 1).await, Err(Error::OutOfMemory));
-    assert_eq!(store.set_many("default", vec![("k".into(), bytes("2"))]).await, Err(Error::OutOfMemory));
+    let config =
+        |key: &str, value: &str| redis::cmd("CONFIG").arg("SET").arg(key).arg(value).clone();
+    let () = config("maxmemory", "1")
+        .query_async(&mut admin)
+        .await
+        .unwrap();
+    assert_eq!(
+        store.set("default", "k", &bytes("2")).await,
+        Err(Error::OutOfMemory)
+    );
+    assert_eq!(
+        store.increment("default", "k", 1).await,
+        Err(Error::OutOfMemory)
+    );
+    assert_eq!(
+        store
+            .set_many("default", vec![("k".into(), bytes("2"))])
+            .await,
+        Err(Error::OutOfMemory)
+    );
     assert_eq!(store.get("default", "k").await, Ok(Some(bytes("1"))));
-    let () = config("maxmemory", "0").query_async(&mut admin).await.unwrap();
+    let () = config("maxmemory", "0")
+        .query_async(&mut admin)
+        .await
+        .unwrap();
     let primary = Server::start();
-    let () = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(primary.port).query_async(&mut admin).await.unwrap();
-    assert_eq!(store.set("default", "k", &bytes("2")).await, Err(Error::ReadOnly));
-    assert_eq!(store.increment("default", "k", 1).await, Err(Error::ReadOnly));
+    let () = redis::cmd("REPLICAOF")
+        .arg("127.0.0.1")
+        .arg(primary.port)
+        .query_async(&mut admin)
+        .await
+        .unwrap();
+    assert_eq!(
+        store.set("default", "k", &bytes("2")).await,
+        Err(Error::ReadOnly)
+    );
+    assert_eq!(
+        store.increment("default", "k", 1).await,
+        Err(Error::ReadOnly)
+    );
 }
 
 #[tokio::test]
@@ -143,7 +221,10 @@ async fn a_password_opens_the_store_and_a_wrong_one_is_access_denied() {
     assert_eq!(opened.set("default", "k", &bytes("v")).await, Ok(()));
     for (password, code) in [(Some("wrong"), "WRONGPASS"), (None, "NOAUTH")] {
         let closed = refused(with_credentials(&server, None, password), code).await;
-        assert_eq!(closed.get("default", "k").await, Err(Error::AccessDenied { code: code.into() }));
+        assert_eq!(
+            closed.get("default", "k").await,
+            Err(Error::AccessDenied { code: code.into() })
+        );
     }
 }
 
@@ -155,15 +236,38 @@ async fn an_acl_user_may_do_what_the_readme_lists_and_nothing_else() {
     let everything = store(&connection);
     everything.set("default", "k", &bytes("v")).await.unwrap();
     everything.increment("default", "n", 1).await.unwrap();
-    everything.increment("default", "n", u64::MAX - 1).await.unwrap();
+    everything
+        .increment("default", "n", u64::MAX - 1)
+        .await
+        .unwrap();
     everything.list_keys("default", None).await.unwrap();
-    everything.get_many("default", vec!["k".into()]).await.unwrap();
-    everything.set_many("default", vec![("k".into(), bytes("w"))]).await.unwrap();
-    everything.delete_many("default", vec!["k".into()]).await.unwrap();
+    everything
+        .get_many("default", vec!["k".into()])
+        .await
+        .unwrap();
+    everything
+        .set_many("default", vec![("k".into(), bytes("w"))])
+        .await
+        .unwrap();
+    everything
+        .delete_many("default", vec!["k".into()])
+        .await
+        .unwrap();
     everything.delete("default", "k").await.unwrap();
     everything.exists("default", "k").await.unwrap();
-    let () = redis::cmd("ACL").arg("SETUSER").arg("alice").arg("-get").query_async(&mut server.admin().await).await.unwrap();
-    assert_eq!(everything.get("default", "k").await, Err(Error::AccessDenied { code: "NOPERM".into() }));
+    let () = redis::cmd("ACL")
+        .arg("SETUSER")
+        .arg("alice")
+        .arg("-get")
+        .query_async(&mut server.admin().await)
+        .await
+        .unwrap();
+    assert_eq!(
+        everything.get("default", "k").await,
+        Err(Error::AccessDenied {
+            code: "NOPERM".into()
+        })
+    );
 }
 
 #[tokio::test]
@@ -171,10 +275,16 @@ async fn links_to_one_endpoint_share_a_connection_and_the_last_closes_it() {
     let server = Server::start();
     let mut admin = server.admin().await;
     let pool = Pool::default();
-    let (one, two) = (pool.connection(server.endpoint()), pool.connection(server.endpoint()));
+    let (one, two) = (
+        pool.connection(server.endpoint()),
+        pool.connection(server.endpoint()),
+    );
     assert!(Arc::ptr_eq(&one, &two));
     support::usable(&one).await;
-    let other = pool.connection(Endpoint { database: 1, ..server.endpoint() });
+    let other = pool.connection(Endpoint {
+        database: 1,
+        ..server.endpoint()
+    });
     assert!(!Arc::ptr_eq(&one, &other));
     support::usable(&other).await;
     assert_eq!(pool.in_use().len(), 2);
@@ -183,7 +293,11 @@ async fn links_to_one_endpoint_share_a_connection_and_the_last_closes_it() {
     eventually("all sockets closed", Duration::from_secs(2), || {
         let mut admin = admin.clone();
         async move {
-            let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut admin).await.unwrap();
+            let clients: String = redis::cmd("CLIENT")
+                .arg("LIST")
+                .query_async(&mut admin)
+                .await
+                .unwrap();
             clients.lines().count() == 1
         }
     })

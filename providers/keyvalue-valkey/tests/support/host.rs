@@ -29,27 +29,43 @@ impl Nats {
         let port = free_port();
         let mut command = Command::new(tool("NATS_SERVER", "nats-server"));
         command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let start = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "nats-server does not come up");
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "nats-server does not come up"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         Self { port, child }
     }
 
     pub async fn client(&self) -> async_nats::Client {
-        async_nats::connect(format!("127.0.0.1:{}", self.port)).await.unwrap()
+        async_nats::connect(format!("127.0.0.1:{}", self.port))
+            .await
+            .unwrap()
     }
 
     /// A wRPC client of the provider, whichever instance answers.
     pub async fn wrpc(&self) -> wrpc_transport_nats::Client {
-        wrpc_transport_nats::Client::new(self.client().await, format!("{LATTICE}.{PROVIDER}"), None).await.unwrap()
+        wrpc_transport_nats::Client::new(self.client().await, format!("{LATTICE}.{PROVIDER}"), None)
+            .await
+            .unwrap()
     }
 
     pub async fn health(&self) -> HealthCheckResponse {
         let subject = format!("wasmbus.rpc.{LATTICE}.{PROVIDER}.health");
-        let reply = self.client().await.request(subject, "{}".into()).await.unwrap();
+        let reply = self
+            .client()
+            .await
+            .request(subject, "{}".into())
+            .await
+            .unwrap();
         serde_json::from_slice(&reply.payload).unwrap()
     }
 }
@@ -80,7 +96,11 @@ pub struct Link {
 impl Link {
     pub fn new(component: &'static str, url: &str) -> Self {
         let config = [("url".to_owned(), url.to_owned())].into();
-        Self { component, config, ..Self::default() }
+        Self {
+            component,
+            config,
+            ..Self::default()
+        }
     }
 
     pub fn config(mut self, key: &str, value: &str) -> Self {
@@ -89,7 +109,8 @@ impl Link {
     }
 
     pub fn secret(mut self, key: &str, value: &str) -> Self {
-        self.secrets.insert(key.into(), SecretValue::String(value.into()));
+        self.secrets
+            .insert(key.into(), SecretValue::String(value.into()));
         self
     }
 }
@@ -106,7 +127,10 @@ impl ProviderProcess {
     pub fn start(nats: &Nats, links: Vec<Link>, label_valkey: &str) -> Self {
         let (host, provider) = (XKey::new(), XKey::new());
         let sealed = |secrets: HashMap<String, SecretValue>| {
-            (!secrets.is_empty()).then(|| host.seal(&serde_json::to_vec(&secrets).unwrap(), &provider).unwrap())
+            (!secrets.is_empty()).then(|| {
+                host.seal(&serde_json::to_vec(&secrets).unwrap(), &provider)
+                    .unwrap()
+            })
         };
         let link_definitions = links.into_iter().map(|link| InterfaceLinkDefinition {
             source_id: link.component.into(),
@@ -141,10 +165,15 @@ impl ProviderProcess {
             .stderr(file)
             .spawn()
             .unwrap();
-        let line = base64::engine::general_purpose::STANDARD.encode(serde_json::to_vec(&data).unwrap());
+        let line =
+            base64::engine::general_purpose::STANDARD.encode(serde_json::to_vec(&data).unwrap());
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
-        Self { child, output, _dir: dir }
+        Self {
+            child,
+            output,
+            _dir: dir,
+        }
     }
 
     /// All it has written so far.
@@ -153,7 +182,10 @@ impl ProviderProcess {
     }
 
     pub async fn says(&self, text: &str) {
-        eventually(text, Duration::from_secs(20), || async { self.output().contains(text) }).await;
+        eventually(text, Duration::from_secs(20), || async {
+            self.output().contains(text)
+        })
+        .await;
     }
 }
 

@@ -12,20 +12,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyvalue_valkey::bucket::Buckets;
+use keyvalue_valkey::connection::Connection;
 use keyvalue_valkey::endpoint::{Credentials, Endpoint};
 use keyvalue_valkey::limit::Limits;
-use keyvalue_valkey::connection::Connection;
 use keyvalue_valkey::pool::Pool;
 use keyvalue_valkey::{Store, Valkey};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
 /// The program of this name: `$VARIABLE`, the repository's `.tools/bin`, the PATH.
 pub fn tool(variable: &str, name: &str) -> PathBuf {
-    let local = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin").join(name);
-    let on_path = || env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(name)).find(|file| file.is_file());
+    let local = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../.tools/bin")
+        .join(name);
+    let on_path = || {
+        env::split_paths(&env::var_os("PATH")?)
+            .map(|dir| dir.join(name))
+            .find(|file| file.is_file())
+    };
     env::var_os(variable)
         .map(PathBuf::from)
         .or_else(|| local.is_file().then_some(local))
@@ -34,11 +40,19 @@ pub fn tool(variable: &str, name: &str) -> PathBuf {
 }
 
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// Polls until `holds` is true; fails the test after `limit`.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, limit: Duration, mut holds: impl FnMut() -> F) -> Duration {
+pub async fn eventually<F: Future<Output = bool>>(
+    what: &str,
+    limit: Duration,
+    mut holds: impl FnMut() -> F,
+) -> Duration {
     let start = Instant::now();
     while !holds().await {
         assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
@@ -62,7 +76,12 @@ impl Server {
 
     pub fn start_with(args: &[&str]) -> Self {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let mut server = Self { port: free_port(), dir: TempDir::new().unwrap(), args, child: None };
+        let mut server = Self {
+            port: free_port(),
+            dir: TempDir::new().unwrap(),
+            args,
+            child: None,
+        };
         server.revive();
         server
     }
@@ -75,19 +94,41 @@ impl Server {
     pub fn revive_with(&mut self, more: &[&str]) {
         assert!(self.child.is_none(), "already running");
         let mut command = Command::new(tool("VALKEY_SERVER", "valkey-server"));
-        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--dir"]).arg(self.dir.path());
-        command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]).args(&self.args).args(more);
-        self.child = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        command
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                &self.port.to_string(),
+                "--dir",
+            ])
+            .arg(self.dir.path());
+        command
+            .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
+            .args(&self.args)
+            .args(more);
+        self.child = Some(
+            command
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
         let start = Instant::now();
         while !self.answers() {
-            assert!(start.elapsed() < Duration::from_secs(10), "valkey-server does not come up");
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "valkey-server does not come up"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     /// Whether it speaks at all, be it `NOAUTH` or `LOADING`.
     fn answers(&self) -> bool {
-        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
+            return false;
+        };
         let mut first = [0];
         stream.write_all(b"PING\r\n").is_ok() && stream.read_exact(&mut first).is_ok()
     }
@@ -153,13 +194,23 @@ pub async fn connected(endpoint: Endpoint) -> Arc<Connection> {
 }
 
 pub async fn usable(connection: &Connection) -> Duration {
-    eventually("usable connection", Duration::from_secs(5), || async { connection.fault().is_none() }).await
+    eventually("usable connection", Duration::from_secs(5), || async {
+        connection.fault().is_none()
+    })
+    .await
 }
 
 pub async fn unusable(connection: &Connection) -> Duration {
-    eventually("unusable connection", Duration::from_secs(5), || async { connection.fault().is_some() }).await
+    eventually("unusable connection", Duration::from_secs(5), || async {
+        connection.fault().is_some()
+    })
+    .await
 }
 
 pub fn store(connection: &Arc<Connection>) -> Store<Valkey> {
-    Store::new(Valkey::new(connection.clone(), DEADLINE), Buckets::default(), Limits::DEFAULT)
+    Store::new(
+        Valkey::new(connection.clone(), DEADLINE),
+        Buckets::default(),
+        Limits::DEFAULT,
+    )
 }

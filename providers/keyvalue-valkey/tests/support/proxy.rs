@@ -1,12 +1,12 @@
 //! A TCP proxy between the provider and its Valkey that can lose replies, or speak TLS.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
+use rustls::ServerConfig;
+use tokio::io::{copy_bidirectional, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
@@ -33,30 +33,44 @@ impl Proxy {
             }
         })
         .await;
-        Self { port, armed, _task: task }
+        Self {
+            port,
+            armed,
+            _task: task,
+        }
     }
 
     /// Speaks TLS to clients, with a certificate for `localhost`; its PEM is returned too.
     pub async fn tls(target: u16) -> (Self, String) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.key_pair.serialize_der()).unwrap();
-        let config = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
+        let config =
+            ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![made.cert.der().clone()], key)
+                .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let (port, task) = listen(move |client| {
             let acceptor = acceptor.clone();
             async move {
                 let mut client = acceptor.accept(client).await?;
                 let mut server = TcpStream::connect(("127.0.0.1", target)).await?;
-                copy_bidirectional(&mut client, &mut server).await.map(|_| ())
+                copy_bidirectional(&mut client, &mut server)
+                    .await
+                    .map(|_| ())
             }
         })
         .await;
-        (Self { port, armed: Arc::default(), _task: task }, made.cert.pem())
+        (
+            Self {
+                port,
+                armed: Arc::default(),
+                _task: task,
+            },
+            made.cert.pem(),
+        )
     }
 }
 
