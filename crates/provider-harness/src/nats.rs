@@ -1,0 +1,110 @@
+//! A NATS server of the test's own.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{bail, Context as _};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::eventually;
+
+/// A real `nats-server` on a free port of the loopback. Ends with this value.
+#[derive(Debug)]
+pub struct NatsServer {
+    _process: Child,
+    _directory: TempDir,
+    address: String,
+    login: Option<(String, String)>,
+}
+
+impl NatsServer {
+    /// Starts one that lets everybody in.
+    ///
+    /// # Errors
+    ///
+    /// When there is no `nats-server`, or it does not come up.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::run(None).await
+    }
+
+    /// Starts one that asks for a user and a password, which [`url`](Self::url) then holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_with_login(user: &str, password: &str) -> anyhow::Result<Self> {
+        Self::run(Some((user.to_owned(), password.to_owned()))).await
+    }
+
+    async fn run(login: Option<(String, String)>) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut command = Command::new(binary()?);
+        command
+            .args(["--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir"])
+            .arg(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        if let Some((user, password)) = &login {
+            command.args(["--user", user, "--pass", password]);
+        }
+        let process = command.spawn().context("failed to start nats-server")?;
+        let pid = process.id().context("nats-server ended at once")?;
+        let ports = directory.path().join(format!("nats-server_{pid}.ports"));
+        let address = eventually(Duration::from_secs(10), || read_address(&ports)).await?;
+        Ok(Self {
+            _process: process,
+            _directory: directory,
+            address,
+            login,
+        })
+    }
+
+    /// The address for clients, with user and password if it asks for them.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match &self.login {
+            Some((user, password)) => format!("nats://{user}:{password}@{}", self.address),
+            None => format!("nats://{}", self.address),
+        }
+    }
+
+    /// A connection.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not let it in.
+    pub async fn client(&self) -> anyhow::Result<async_nats::Client> {
+        Ok(async_nats::connect(self.url()).await?)
+    }
+}
+
+async fn read_address(ports: &Path) -> anyhow::Result<String> {
+    let text = tokio::fs::read(ports)
+        .await
+        .context("nats-server has not told its port")?;
+    let ports: serde_json::Value = serde_json::from_slice(&text)?;
+    let address = ports
+        .pointer("/nats/0")
+        .and_then(serde_json::Value::as_str)
+        .context("nats-server tells no port")?;
+    Ok(address.trim_start_matches("nats://").to_owned())
+}
+
+fn binary() -> anyhow::Result<PathBuf> {
+    if let Some(given) = std::env::var_os("NATS_SERVER") {
+        return Ok(given.into());
+    }
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    for directory in std::iter::once(tools).chain(std::env::split_paths(&path)) {
+        let candidate = directory.join("nats-server");
+        if candidate.is_file() {
+            return Ok(candidate);
+        }
+    }
+    bail!("no nats-server in NATS_SERVER, .tools/bin or PATH: run `make setup`")
+}

@@ -1,0 +1,213 @@
+//! Pausing, resuming, draining, and the end of an orphan, with real processes and a real NATS.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
+use nix::unistd::Pid;
+use provider_harness::{command, eventually, link, Host, NatsServer, Process};
+use support::{binary, greet, greet_by, greeted, host, start, PATIENCE};
+use tokio::time::{sleep, Instant};
+
+/// Calls a hundred times, and counts who answered.
+async fn answers(host: &Host) -> BTreeMap<String, usize> {
+    let caller = host.caller().await.unwrap();
+    let mut answers = BTreeMap::new();
+    for _ in 0..100 {
+        let answer = greet_by(&caller, "default").await.unwrap().unwrap();
+        *answers.entry(answer).or_default() += 1;
+    }
+    answers
+}
+
+async fn answer_only(host: &Host, names: &[&str]) {
+    eventually(PATIENCE, || async {
+        let answers = answers(host).await;
+        let who: Vec<&str> = answers.keys().map(String::as_str).collect();
+        anyhow::ensure!(who == names, "{answers:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+fn greeting(host: Host, greeting: &str) -> Host {
+    host.with_link(link("hello", "default", [("greeting", greeting)]))
+        .with_link(link(
+            "hello",
+            "slow",
+            [("greeting", greeting), ("delay_ms", "700")],
+        ))
+}
+
+#[tokio::test]
+async fn a_paused_provider_leaves_its_queue_group_and_a_resumed_one_returns() {
+    let nats = NatsServer::start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pause");
+    let first = host(&nats).await;
+    let first = greeting(first, "First").with_config([("pause_file", file.to_str().unwrap())]);
+    let second = greeting(host(&nats).await, "Second");
+    let _first = start(&first).await;
+    greeted(&first, Ok("First, World")).await;
+
+    // A call in flight when the pause comes is finished.
+    let slow = tokio::spawn({
+        let host = first.clone();
+        async move { greet(&host, "slow").await }
+    });
+    sleep(Duration::from_millis(200)).await;
+    let _second = start(&second).await;
+    answer_only(&second, &["First, World", "Second, World"]).await;
+
+    tokio::fs::write(&file, "").await.unwrap();
+    answer_only(&second, &["Second, World"]).await;
+    let slow = slow.await.unwrap().unwrap();
+    assert_eq!(slow, Ok("First, World".into()));
+    // Left for good, not only unlucky.
+    for _ in 0..5 {
+        assert_eq!(answers(&second).await.get("Second, World"), Some(&100));
+    }
+
+    tokio::fs::remove_file(&file).await.unwrap();
+    answer_only(&second, &["First, World", "Second, World"]).await;
+}
+
+#[tokio::test]
+async fn a_call_to_nobody_but_paused_providers_fails_at_once() {
+    let nats = NatsServer::start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pause");
+    tokio::fs::write(&file, "").await.unwrap();
+    let host =
+        greeting(host(&nats).await, "Hello").with_config([("pause_file", file.to_str().unwrap())]);
+    let _provider = start(&host).await;
+    eventually(PATIENCE, || async {
+        let health = host.health().await?;
+        anyhow::ensure!(!health.healthy);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    for _ in 0..10 {
+        let asked = Instant::now();
+        assert!(greet(&host, "default").await.is_err());
+        assert!(asked.elapsed() < Duration::from_secs(1));
+    }
+    // Up and down again, several times.
+    for _ in 0..3 {
+        tokio::fs::remove_file(&file).await.unwrap();
+        greeted(&host, Ok("Hello, World")).await;
+        tokio::fs::write(&file, "").await.unwrap();
+        eventually(PATIENCE, || async {
+            anyhow::ensure!(greet(&host, "default").await.is_err());
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_is_stopped_finishes_what_takes_no_longer_than_the_grace() {
+    let nats = NatsServer::start().await.unwrap();
+    let host = host(&nats)
+        .await
+        .with_link(link("hello", "default", [("greeting", "Hello")]))
+        .with_link(link(
+            "hello",
+            "quick",
+            [("greeting", "Bye"), ("delay_ms", "150")],
+        ));
+    let mut provider = start(&host).await;
+    greeted(&host, Ok("Hello, World")).await;
+    let call = tokio::spawn({
+        let host = host.clone();
+        async move { greet(&host, "quick").await }
+    });
+    sleep(Duration::from_millis(50)).await;
+    host.stop_provider().await.unwrap();
+    assert_eq!(call.await.unwrap().unwrap(), Ok("Bye, World".into()));
+    let status = provider.ended(Duration::from_secs(2)).await.unwrap();
+    assert_eq!(status.code(), Some(0), "{}", provider.log());
+}
+
+#[tokio::test]
+async fn a_provider_that_is_stopped_waits_for_nobody_longer_than_the_grace() {
+    let nats = NatsServer::start().await.unwrap();
+    let host = greeting(host(&nats).await, "Hello");
+    let mut provider = start(&host).await;
+    greeted(&host, Ok("Hello, World")).await;
+    let call = tokio::spawn({
+        let host = host.clone();
+        async move { greet(&host, "slow").await }
+    });
+    sleep(Duration::from_millis(50)).await;
+    let asked = Instant::now();
+    host.stop_provider().await.unwrap();
+    // The host kills after 300 ms.
+    assert!(asked.elapsed() < Duration::from_millis(300));
+    provider.ended(Duration::from_secs(2)).await.unwrap();
+    call.abort();
+}
+
+#[tokio::test]
+async fn an_orphan_ends_itself() {
+    // Orphans become this process's children, so that their end can be seen.
+    set_child_subreaper(true).unwrap();
+    let nats = NatsServer::start().await.unwrap();
+    let host = greeting(host(&nats).await, "Hello");
+    let (mut parent, provider) = Process::start_below_a_parent(&binary(), &host)
+        .await
+        .unwrap();
+    greeted(&host, Ok("Hello, World")).await;
+    parent.kill().await.unwrap();
+    let status = eventually(Duration::from_secs(5), || async {
+        match waitpid(Pid::from_raw(provider), Some(WaitPidFlag::WNOHANG))? {
+            WaitStatus::StillAlive => anyhow::bail!("the orphan lives"),
+            status => Ok(status),
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(status, WaitStatus::Exited(Pid::from_raw(provider), 3));
+    assert!(parent.log().contains("its host"), "{}", parent.log());
+    assert!(greet(&host, "default").await.is_err());
+}
+
+#[tokio::test]
+async fn a_caller_that_dies_half_way_does_not_block_others_for_good() {
+    let nats = NatsServer::start().await.unwrap();
+    let host = greeting(host(&nats).await, "Hello");
+    let _provider = start(&host).await;
+    greeted(&host, Ok("Hello, World")).await;
+    // A string of ten bytes is announced, three arrive.
+    let subject = format!("{}.wrpc.0.0.1.example:echo/echo@0.1.0.greet", host.prefix());
+    let inbox = host.nats().new_inbox();
+    host.nats()
+        .publish_with_reply(subject, inbox, "\u{a}abc".into())
+        .await
+        .unwrap();
+    host.nats().flush().await.unwrap();
+    let asked = Instant::now();
+    greeted(&host, Ok("Hello, World")).await;
+    assert!(asked.elapsed() < Duration::from_secs(7));
+}
+
+#[tokio::test]
+async fn a_provider_without_usable_host_data_ends_with_one_line() {
+    let nats = NatsServer::start().await.unwrap();
+    let host = host(&nats).await.with_config([("unknown", "x")]);
+    let mut provider = Process::start(command(binary()), &host).await.unwrap();
+    let status = provider.ended(PATIENCE).await.unwrap();
+    assert_eq!(status.code(), Some(1));
+    let log = provider.log();
+    assert_eq!(
+        log,
+        "echo failed: failed to start: config key `unknown` is unknown, known are `pause_file`\n"
+    );
+}
