@@ -1,0 +1,311 @@
+//! The lattice that the tests of one file play on.
+//!
+//! Starting a lattice takes as long as most tests, so those of a file share one, and each leaves
+//! it as healthy as it was. It lives in the test program: when that ends, however it ends, so do
+//! all the lattice's processes.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use lattice::status::{RegionState, Status};
+use lattice::supervise::State;
+use lattice::{Lattice, Options};
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+
+use crate::count::Answer;
+use crate::wait::{seconds, until};
+
+/// How long a lattice may take to be whole again after a fault.
+const WHOLE: Duration = seconds(150);
+/// How many lines of each log a failed test shows.
+const TAIL: usize = 25;
+
+/// A lattice that is started when the first test needs it.
+#[derive(Debug)]
+pub struct Stage {
+    name: &'static str,
+    regions: &'static str,
+    wan: Duration,
+    turn: Mutex<()>,
+    runtime: OnceLock<Runtime>,
+    running: OnceCell<Result<Running, String>>,
+}
+
+impl Stage {
+    /// A lattice of these regions, with `wan_ms` between any two. The name is that of its
+    /// directory below `target/e2e`.
+    #[must_use]
+    pub const fn new(name: &'static str, regions: &'static str, wan_ms: u64) -> Self {
+        Self {
+            name,
+            regions,
+            wan: Duration::from_millis(wan_ms),
+            turn: Mutex::new(()),
+            runtime: OnceLock::new(),
+            running: OnceCell::const_new(),
+        }
+    }
+
+    /// Plays a test, alone. It finds the lattice whole and has to leave it so.
+    ///
+    /// # Panics
+    ///
+    /// The test fails; the ends of the lattice's logs are printed then.
+    pub fn play(&self, test: impl AsyncFnOnce(&Running)) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime = self
+            .runtime
+            .get_or_init(|| Runtime::new().expect("a runtime"));
+        let _tails = Tails(crate::target().join("e2e").join(self.name));
+        runtime.block_on(async {
+            let running = self.running.get_or_init(|| self.raise()).await;
+            let running = running
+                .as_ref()
+                .unwrap_or_else(|error| panic!("no lattice: {error}"));
+            running.mend().await;
+            running.whole().await;
+            test(running).await;
+            running.whole().await;
+        });
+    }
+
+    async fn raise(&self) -> Result<Running, String> {
+        let directory = crate::emptied(self.name);
+        log_to(&directory);
+        let options = Options {
+            root: crate::root(),
+            state_dir: directory.clone(),
+            regions: self.regions.parse().expect("regions"),
+            wan: self.wan,
+            port: None,
+            manifest: crate::root().join("local.wadm.yaml"),
+        };
+        let started = Instant::now();
+        let stage = |what: &str| eprintln!("{:>6.1} s  {what}", started.elapsed().as_secs_f64());
+        let lattice = Lattice::start(options, &stage)
+            .await
+            .map_err(|error| error.chain())?;
+        Ok(Running { lattice, directory })
+    }
+}
+
+/// What the lattice itself has to say goes where its processes' logs are.
+fn log_to(directory: &Path) {
+    let path = lattice::workspace::log_path(directory, "home", "lattice");
+    std::fs::create_dir_all(path.parent().expect("a directory of logs")).expect("a directory");
+    let file = std::fs::File::create(path).expect("a log");
+    let filter = tracing_subscriber::EnvFilter::new("warn,lattice=info");
+    // A file of tests has one stage, so nobody else has set one.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(Mutex::new(file))
+        .try_init();
+}
+
+/// A running lattice.
+#[derive(Debug)]
+pub struct Running {
+    /// The lattice itself.
+    pub lattice: Arc<Lattice>,
+    /// Where it keeps its files.
+    pub directory: PathBuf,
+}
+
+impl Running {
+    /// How it is now.
+    pub async fn status(&self) -> Status {
+        self.lattice.status().await
+    }
+
+    /// The codes of its edge regions.
+    #[must_use]
+    pub fn regions(&self) -> Vec<String> {
+        self.lattice
+            .options()
+            .regions
+            .as_slice()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    /// The address of a region's own page, past the edge.
+    #[must_use]
+    pub fn url_of(&self, region: &str) -> String {
+        let place = self
+            .lattice
+            .place(region)
+            .expect("a region of this lattice");
+        format!(
+            "http://127.0.0.1:{}",
+            place.ports.http.expect("a region with a page")
+        )
+    }
+
+    /// Where the store at home listens.
+    #[must_use]
+    pub fn store_port(&self) -> u16 {
+        let home = self.lattice.place("home").expect("a home");
+        home.ports.valkey.expect("a store at home")
+    }
+
+    /// What a region answers to `/api/regions`, asked past the edge.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer with 200 and the data.
+    pub async fn ask(&self, region: &str) -> Result<Answer, String> {
+        let port = self
+            .lattice
+            .place(region)
+            .map_err(|error| error.chain())?
+            .ports
+            .http;
+        let port = port.ok_or("it has no page")?;
+        let (status, body) = lattice::probe::get(port, "/api/regions", seconds(5)).await?;
+        if status != 200 {
+            return Err(format!("{region} answers {status}"));
+        }
+        serde_json::from_slice(&body).map_err(|error| error.to_string())
+    }
+
+    /// The visits counted so far, from whichever region says.
+    ///
+    /// # Panics
+    ///
+    /// None does within 10 s.
+    pub async fn counts(&self) -> Answer {
+        until("the counts", seconds(10), || async {
+            let mut why = String::new();
+            for region in self.regions() {
+                match self.ask(&region).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => why = error,
+                }
+            }
+            Err(why)
+        })
+        .await
+    }
+
+    /// The process id of a process, once it runs.
+    pub async fn pid(&self, region: &str, process: &str) -> Option<u32> {
+        let status = self.status().await;
+        let region = status
+            .regions
+            .into_iter()
+            .find(|known| known.name == region)?;
+        let found = region
+            .processes
+            .into_iter()
+            .find(|known| known.name == process)?;
+        found.pid.filter(|_| found.state == State::Running)
+    }
+
+    /// Waits until a process runs that is not `before`.
+    ///
+    /// # Panics
+    ///
+    /// It does not within 30 s.
+    pub async fn another(&self, region: &str, process: &str, before: u32) -> u32 {
+        until(
+            &format!("another {process} in {region}"),
+            seconds(30),
+            || async {
+                let now = self.pid(region, process).await;
+                now.filter(|pid| *pid != before)
+                    .ok_or(format!("{now:?} runs"))
+            },
+        )
+        .await
+    }
+
+    /// Undoes the faults that a failed test before this one may have left.
+    async fn mend(&self) {
+        let mut dead = Vec::new();
+        for region in self.status().await.regions {
+            if region.state == RegionState::Killed {
+                dead.push(region.name);
+            }
+        }
+        let healed = self.lattice.heal(None).await;
+        healed.expect("healing every region is always possible");
+        for region in dead {
+            let revived = self.lattice.revive(&region, None).await;
+            revived.unwrap_or_else(|error| panic!("{}", error.chain()));
+        }
+    }
+
+    /// Waits until everything is as after the start: all processes run, every region answers in
+    /// its own name, the supervision has nothing to do and wadm is content.
+    ///
+    /// # Panics
+    ///
+    /// That is not so within two and a half minutes.
+    pub async fn whole(&self) {
+        until("a whole lattice", WHOLE, || async {
+            let status = self.status().await;
+            if let Some(healing) = status.healing {
+                return Err(healing);
+            }
+            for region in &status.regions {
+                if region.state != RegionState::Serving {
+                    return Err(format!("{} is {:?}", region.name, region.state));
+                }
+                let provider = if region.name == "home" {
+                    "keyvalue-valkey"
+                } else {
+                    "kind-metadata"
+                };
+                if region
+                    .processes
+                    .iter()
+                    .all(|process| process.name != provider)
+                {
+                    return Err(format!("{} has no {provider}", region.name));
+                }
+            }
+            if status.application != "resiliency-demo deployed" {
+                return Err(status.application);
+            }
+            for region in self.regions() {
+                let answer = self.ask(&region).await?;
+                if answer.serving.region != region {
+                    return Err(format!("{region} says it is {}", answer.serving.region));
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+}
+
+/// Prints the ends of a lattice's logs when a test fails.
+#[derive(Debug)]
+pub struct Tails(pub PathBuf);
+
+impl Drop for Tails {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let logs = std::fs::read_dir(self.0.join("logs"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let mut logs: Vec<PathBuf> = logs.map(|entry| entry.path()).collect();
+        logs.sort();
+        for log in logs {
+            let text =
+                String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
+            let lines: Vec<&str> = text.lines().collect();
+            eprintln!("==> {} <==", log.display());
+            for line in &lines[lines.len().saturating_sub(TAIL)..] {
+                eprintln!("{line}");
+            }
+        }
+    }
+}

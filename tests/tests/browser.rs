@@ -1,0 +1,256 @@
+//! The page in a real browser. Screenshots are in `target/screenshots`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use e2e::browser::Browser;
+use e2e::stage::Stage;
+use e2e::wait::{seconds, until};
+use serde_json::{json, Value};
+
+static STAGE: Stage = Stage::new("browser", "iad,fra", 40);
+
+#[test]
+fn the_page_says_who_answered_and_counts_each_visit_once() {
+    STAGE.play(async |running| {
+        let Some(browser) =
+            Browser::open("the_page_says_who_answered_and_counts_each_visit_once").await
+        else {
+            return;
+        };
+        let before = running.counts().await.visits;
+        browser.goto(&running.lattice.url()).await;
+        assert_eq!(browser.text("#badge .name").await, "wasmCloud-iad");
+        assert_eq!(
+            browser.attribute("body", "data-region").await.as_deref(),
+            Some("iad")
+        );
+        assert_eq!(
+            browser.number("#total-visits", "data-value").await,
+            before + 1
+        );
+        let yours = browser.number("#your-visits", "data-value").await;
+        assert_eq!(
+            browser
+                .attribute("#browsers tr[data-you=true]", "data-browser")
+                .await
+                .as_deref(),
+            Some("chrome")
+        );
+
+        browser.reload().await;
+        assert_eq!(
+            browser.number("#total-visits", "data-value").await,
+            before + 2
+        );
+        assert_eq!(
+            browser.number("#your-visits", "data-value").await,
+            yours + 1
+        );
+        browser.screenshot("light").await;
+        silent(&browser).await;
+    });
+}
+
+#[test]
+fn the_numbers_stay_fresh_without_counting_a_visit() {
+    STAGE.play(async |running| {
+        let Some(browser) = Browser::open("the_numbers_stay_fresh_without_counting_a_visit").await
+        else {
+            return;
+        };
+        browser.goto(&running.lattice.url()).await;
+        let seen = browser.number("#total-visits", "data-value").await;
+        // Somebody else visits another region.
+        let visit = reqwest::get(running.url_of("fra")).await.unwrap();
+        assert_eq!(visit.status(), 200);
+        until("the other's visit on the page", seconds(10), || async {
+            let now = browser.number("#total-visits", "data-value").await;
+            (now == seen + 1)
+                .then_some(())
+                .ok_or(format!("{now} visits, {seen} before"))
+        })
+        .await;
+        assert_eq!(
+            browser.attribute("#live", "data-state").await.as_deref(),
+            Some("live")
+        );
+        assert_eq!(
+            running.counts().await.visits,
+            seen + 1,
+            "the refreshes counted nothing"
+        );
+        silent(&browser).await;
+    });
+}
+
+#[test]
+fn the_page_goes_on_from_another_region_when_its_own_is_killed() {
+    STAGE.play(async |running| {
+        let Some(browser) =
+            Browser::open("the_page_goes_on_from_another_region_when_its_own_is_killed").await
+        else {
+            return;
+        };
+        browser.goto(&running.lattice.url()).await;
+        assert_eq!(browser.text("#badge .name").await, "wasmCloud-iad");
+        let seen = browser.number("#total-visits", "data-value").await;
+        running.lattice.kill("iad", None, false).await.unwrap();
+        until("a refresh from the other region", seconds(15), || async {
+            let region = browser.attribute("#live", "data-region").await;
+            (region.as_deref() == Some("fra"))
+                .then_some(())
+                .ok_or(format!("from {region:?}"))
+        })
+        .await;
+        assert_eq!(
+            browser.attribute("#live", "data-state").await.as_deref(),
+            Some("moved")
+        );
+        assert_eq!(
+            browser.number("#total-visits", "data-value").await,
+            seen,
+            "no count is lost"
+        );
+        browser.screenshot("moved").await;
+
+        browser.reload().await;
+        assert_eq!(browser.text("#badge .name").await, "wasmCloud-fra");
+        assert_eq!(
+            browser.number("#total-visits", "data-value").await,
+            seen + 1
+        );
+        browser.screenshot("after-the-kill").await;
+        silent(&browser).await;
+
+        running.lattice.revive("iad", None).await.unwrap();
+        until("the page of the revived region", seconds(10), || async {
+            browser.reload().await;
+            let badge = browser.text("#badge .name").await;
+            (badge == "wasmCloud-iad").then_some(()).ok_or(badge)
+        })
+        .await;
+    });
+}
+
+#[test]
+fn the_page_is_dark_for_who_prefers_that_and_fits_a_phone() {
+    STAGE.play(async |running| {
+        let Some(browser) =
+            Browser::open("the_page_is_dark_for_who_prefers_that_and_fits_a_phone").await
+        else {
+            return;
+        };
+        prefer(&browser, "light").await;
+        browser.goto(&running.lattice.url()).await;
+        let light = brightness(&browser).await;
+        prefer(&browser, "dark").await;
+        browser.reload().await;
+        let dark = brightness(&browser).await;
+        browser.screenshot("dark").await;
+        assert!(light > 200.0 && dark < 60.0, "light {light}, dark {dark}");
+
+        for scheme in ["dark", "light"] {
+            prefer(&browser, scheme).await;
+            let phone =
+                json!({ "width": 360, "height": 780, "deviceScaleFactor": 2, "mobile": true });
+            browser
+                .devtools("Emulation.setDeviceMetricsOverride", phone)
+                .await;
+            browser.reload().await;
+            let widths = browser
+                .script("return [document.documentElement.scrollWidth, window.innerWidth]")
+                .await;
+            assert_eq!(widths, json!([360, 360]), "nothing sticks out on a phone");
+            browser.screenshot(&format!("phone-{scheme}")).await;
+        }
+        silent(&browser).await;
+    });
+}
+
+#[test]
+fn the_page_works_without_javascript() {
+    STAGE.play(async |running| {
+        let Some(browser) = Browser::open("the_page_works_without_javascript").await else {
+            return;
+        };
+        browser
+            .devtools(
+                "Emulation.setScriptExecutionDisabled",
+                json!({ "value": true }),
+            )
+            .await;
+        browser.goto(&running.lattice.url()).await;
+        assert_eq!(
+            browser.attribute("#badge", "data-region").await.as_deref(),
+            Some("iad")
+        );
+        let seen = browser.number("#total-visits", "data-value").await;
+        browser.reload().await;
+        assert_eq!(
+            browser.number("#total-visits", "data-value").await,
+            seen + 1
+        );
+        assert!(browser.text("noscript").await.contains("reload"));
+        browser.screenshot("without-javascript").await;
+    });
+}
+
+#[test]
+fn without_any_region_the_visitor_sees_a_page_that_says_so() {
+    STAGE.play(async |running| {
+        let Some(browser) =
+            Browser::open("without_any_region_the_visitor_sees_a_page_that_says_so").await
+        else {
+            return;
+        };
+        running
+            .lattice
+            .kill("home", Some("valkey"), true)
+            .await
+            .unwrap();
+        browser.goto(&running.lattice.url()).await;
+        assert_eq!(browser.text("h1").await, "No region can answer right now");
+        browser.screenshot("unavailable").await;
+        running
+            .lattice
+            .revive("home", Some("valkey"))
+            .await
+            .unwrap();
+        // It reloads itself: nobody has to do anything.
+        until("the page is back by itself", seconds(30), || async {
+            let badge = browser.attribute("#badge", "data-region").await;
+            badge.map(|_| ()).ok_or("not yet".to_owned())
+        })
+        .await;
+    });
+}
+
+/// The console has nothing to say: no error, nothing the security policy refused.
+async fn silent(browser: &Browser) {
+    assert_eq!(browser.console().await, Vec::<String>::new());
+}
+
+async fn prefer(browser: &Browser, scheme: &str) {
+    let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+    browser
+        .devtools("Emulation.setEmulatedMedia", features)
+        .await;
+}
+
+/// How bright the ground of the page is, 0 to 255.
+async fn brightness(browser: &Browser) -> f64 {
+    let colour = browser
+        .script("return getComputedStyle(document.body).backgroundColor")
+        .await;
+    let Value::String(colour) = colour else {
+        panic!("{colour}")
+    };
+    // rgb(12, 22, 32)
+    let parts: Vec<f64> = colour
+        .trim_start_matches("rgb(")
+        .trim_end_matches(')')
+        .split(',')
+        .map(|part| part.trim().parse().unwrap())
+        .collect();
+    parts.iter().sum::<f64>() / 3.0
+}

@@ -1,0 +1,74 @@
+//! How many calls a page view makes, counted on the NATS server of the region that serves it.
+
+use std::collections::BTreeMap;
+
+use e2e::stage::Running;
+use e2e::wait::seconds;
+use futures::StreamExt as _;
+use tokio::time::timeout;
+
+use crate::hostile::{store, Strangers};
+use crate::STAGE;
+
+const EXPECTED: [&str; 4] = ["get", "get-many", "increment", "list-keys"];
+
+#[test]
+fn a_page_view_takes_four_calls_for_two_thousand_keys_as_for_a_few() {
+    STAGE.play(async |running| {
+        // The counter that the views below need exists by then.
+        view(running, "fra").await;
+        assert_eq!(calls(running, "fra").await, EXPECTED);
+
+        let mut store = store(running).await;
+        let strangers = Strangers::add(&mut store, 2_000).await;
+        let answer = running.ask("fra").await.unwrap();
+        assert!(
+            answer.regions.len() > 2_000,
+            "{} regions",
+            answer.regions.len()
+        );
+        assert_eq!(calls(running, "fra").await, EXPECTED);
+        strangers.remove(&mut store).await;
+    });
+}
+
+/// The functions called for one view of a region's page, sorted.
+async fn calls(running: &Running, region: &str) -> Vec<String> {
+    let place = running.lattice.place(region).unwrap();
+    let nats = async_nats::connect(format!("127.0.0.1:{}", place.ports.nats))
+        .await
+        .unwrap();
+    // A call is one message on INVOCATION; what follows it, on both sides, goes to inboxes.
+    let mut invocations = nats.subscribe("default.*.wrpc.0.0.1.>").await.unwrap();
+    nats.flush().await.unwrap();
+    view(running, region).await;
+    // Sent to the same server after the page had come, so it is behind every call for it.
+    nats.publish("default.e2e.wrpc.0.0.1.end", "".into())
+        .await
+        .unwrap();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    loop {
+        let message = timeout(seconds(5), invocations.next())
+            .await
+            .expect("the end")
+            .unwrap();
+        let subject = message.subject.to_string();
+        if subject.ends_with(".end") {
+            break;
+        }
+        *seen.entry(subject).or_default() += 1;
+    }
+    let mut functions: Vec<String> = Vec::new();
+    for (subject, count) in &seen {
+        let function = subject.rsplit('.').next().unwrap();
+        functions.extend(vec![function.to_owned(); *count]);
+    }
+    functions.sort();
+    functions
+}
+
+async fn view(running: &Running, region: &str) {
+    let answer = reqwest::get(running.url_of(region)).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.bytes().await.unwrap();
+}

@@ -1,0 +1,175 @@
+//! Visitors and neighbours in the store who mean no good, or know no better.
+
+use e2e::stage::Running;
+use redis::aio::MultiplexedConnection;
+use redis::AsyncCommands as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::STAGE;
+
+#[test]
+fn a_hostile_user_agent_is_counted_once_and_shown_nowhere() {
+    STAGE.play(async |running| {
+        let long = vec![b'x'; 64 * 1024];
+        let agents: [&[u8]; 4] = [
+            b"<script>alert(1)</script>",
+            b"\"><img src=x onerror=alert(1)>",
+            b"\xff\xfe\x80 Firefox/1 \xc3\x28",
+            &long,
+        ];
+        for agent in agents {
+            let before = running.counts().await;
+            let (head, body) = request(running, "sin", agent).await;
+            let shown = String::from_utf8_lossy(&agent[..agent.len().min(40)]).into_owned();
+            assert!(head.starts_with("HTTP/1.1 200"), "{shown}: {head}");
+            assert!(
+                head.to_ascii_lowercase()
+                    .contains("content-security-policy:"),
+                "{head}"
+            );
+            for sign in ["alert(1)", "onerror", "\u{fffd}", "xxxxxxxx"] {
+                assert!(!body.contains(sign), "{shown}: the page shows {sign}");
+            }
+            let after = running.counts().await;
+            assert_eq!(after.visits, before.visits + 1, "{shown}");
+            assert_eq!(after.of("sin"), before.of("sin") + 1, "{shown}");
+            after.adds_up();
+        }
+    });
+}
+
+#[test]
+fn keys_that_are_not_ours_change_no_sum() {
+    STAGE.play(async |running| {
+        let before = running.counts().await;
+        let mut store = store(running).await;
+        let foreign: [(&[u8], &[u8]); 8] = [
+            (b"todo:1", b"12"),
+            (b"visits", b"1000"),
+            (b"visits:v2:iad:firefox:linux", b"1000"),
+            (b"visits:v1:iad:netscape:linux", b"1000"),
+            (b"visits:v1:<script>:firefox:linux", b"1000"),
+            (b"visits:v1:%69ad:firefox:linux", b"1000"),
+            (b"\xff\xfe\x00", b"\xff"),
+            (b"", b"1000"),
+        ];
+        for (key, value) in foreign {
+            let () = store.set(key, value).await.unwrap();
+        }
+        let () = store.hset("someone:else", "field", "value").await.unwrap();
+        let after = running.counts().await;
+        assert_eq!(after.by_region(), before.by_region());
+        assert_eq!(after.unreadable, 0);
+        let page = reqwest::get(running.url_of("fra")).await.unwrap();
+        assert_eq!(page.status(), 200);
+        assert!(!page.text().await.unwrap().contains("<script>:"));
+        for (key, _) in foreign {
+            let () = store.del(key).await.unwrap();
+        }
+        let () = store.del("someone:else").await.unwrap();
+    });
+}
+
+#[test]
+fn counters_that_are_not_numbers_are_named_and_in_no_sum() {
+    STAGE.play(async |running| {
+        let before = running.counts().await;
+        let mut store = store(running).await;
+        let broken: [(&str, &[u8]); 5] = [
+            ("visits:v1:lhr:opera:macos", b"banana"),
+            ("visits:v1:nrt:opera:macos", b"-5"),
+            ("visits:v1:syd:opera:macos", b"99999999999999999999999999"),
+            ("visits:v1:gru:opera:macos", b"\xff\xfe"),
+            ("visits:v1:ams:opera:macos", b""),
+        ];
+        for (key, value) in broken {
+            let () = store.set(key, value).await.unwrap();
+        }
+        let after = running.counts().await;
+        assert_eq!((after.visits, after.unreadable), (before.visits, 5));
+        let page = reqwest::get(running.url_of("iad")).await.unwrap();
+        assert_eq!(page.status(), 200);
+        assert!(page
+            .text()
+            .await
+            .unwrap()
+            .contains("id=\"notice-unreadable\" class=\"notice\" data-count=\"5\">"));
+        for (key, _) in broken {
+            let () = store.del(key).await.unwrap();
+        }
+
+        // One that is not even a string, where a counter would be.
+        let () = store.rpush("visits:v1:mad:opera:macos", "1").await.unwrap();
+        let listed = running.counts().await;
+        assert_eq!(
+            listed.visits,
+            before.visits + 1,
+            "the visit above and nothing else"
+        );
+        let () = store.del("visits:v1:mad:opera:macos").await.unwrap();
+    });
+}
+
+#[test]
+fn two_thousand_counters_are_summed_correctly() {
+    STAGE.play(async |running| {
+        let before = running.counts().await;
+        let mut store = store(running).await;
+        let strangers = Strangers::add(&mut store, 2_000).await;
+        for region in running.regions() {
+            let after = running.ask(&region).await.unwrap();
+            assert!(!after.at_least, "nothing was left out");
+            assert_eq!(after.visits, before.visits + 2_000 * 2_001 / 2, "{region}");
+            after.adds_up();
+            let page = reqwest::get(running.url_of(&region)).await.unwrap();
+            assert_eq!(page.status(), 200);
+            let () = page.bytes().await.map(|_| ()).unwrap();
+        }
+        strangers.remove(&mut store).await;
+        assert_eq!(running.counts().await.visits, before.visits + 3);
+    });
+}
+
+/// Counters of regions that do not exist: the first has one visit, the second two, and so on.
+pub struct Strangers(Vec<String>);
+
+impl Strangers {
+    pub async fn add(store: &mut MultiplexedConnection, many: usize) -> Self {
+        let keys: Vec<String> = (1..=many)
+            .map(|number| format!("visits:v1:x{number}:firefox:linux"))
+            .collect();
+        let pairs: Vec<(&String, usize)> = keys.iter().zip(1..).collect();
+        let () = store.mset(&pairs).await.unwrap();
+        Self(keys)
+    }
+
+    pub async fn remove(self, store: &mut MultiplexedConnection) {
+        let () = store.del(self.0).await.unwrap();
+    }
+}
+
+/// A connection to the store at home, behind the lattice's back.
+pub async fn store(running: &Running) -> MultiplexedConnection {
+    let url = format!("redis://127.0.0.1:{}/0", running.store_port());
+    let client = redis::Client::open(url).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+/// `GET /` with any bytes as the user agent, which no HTTP client would send.
+async fn request(running: &Running, region: &str, agent: &[u8]) -> (String, String) {
+    let address = running.lattice.url().replace("http://", "");
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let mut request = format!(
+        "GET / HTTP/1.1\r\nhost: {address}\r\nx-home-region: {region}\r\nconnection: close\r\nuser-agent: "
+    )
+    .into_bytes();
+    request.extend_from_slice(agent);
+    request.extend_from_slice(b"\r\n\r\n");
+    stream.write_all(&request).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (head.to_owned(), body.to_owned())
+}

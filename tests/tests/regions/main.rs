@@ -1,0 +1,158 @@
+//! Three regions, 80 ms apart, with nothing wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod calls;
+mod hostile;
+
+use std::collections::BTreeMap;
+
+use e2e::ledger::Load;
+use e2e::stage::Stage;
+use e2e::wait::seconds;
+use futures::future::join_all;
+
+static STAGE: Stage = Stage::new("regions", "iad,fra,sin", 80);
+
+#[test]
+fn three_regions_answer_with_their_own_names() {
+    STAGE.play(async |running| {
+        let client = reqwest::Client::new();
+        let mut instances = Vec::new();
+        for region in running.regions() {
+            let itself = client.get(running.url_of(&region)).send().await.unwrap();
+            let itself = itself.text().await.unwrap();
+            assert!(
+                itself.contains(&format!(">wasmCloud-{region}</span>")),
+                "{itself}"
+            );
+
+            let visitor = client
+                .get(running.lattice.url())
+                .header("x-home-region", &region);
+            let answer = visitor.send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            assert_eq!(answer.headers()["x-served-by"], region.as_str());
+            assert_eq!(answer.headers()["x-edge-attempts"], "1");
+            let page = answer.text().await.unwrap();
+            assert!(
+                page.contains(&format!("<body data-region=\"{region}\">")),
+                "{page}"
+            );
+
+            let data = running.ask(&region).await.unwrap();
+            assert_eq!(data.serving.region, region);
+            assert!(data.serving.city.is_some(), "{data:?}");
+            instances.push(data.serving.instance);
+        }
+        instances.sort();
+        instances.dedup();
+        assert_eq!(
+            instances.len(),
+            3,
+            "each region has an instance of its own: {instances:?}"
+        );
+    });
+}
+
+#[test]
+fn counts_are_exact_after_many_concurrent_visits() {
+    const EACH: u64 = 40;
+    STAGE.play(async |running| {
+        let before = running.counts().await;
+        let client = reqwest::Client::builder()
+            .pool_max_idle_per_host(8)
+            .build()
+            .unwrap();
+        let mut visits = Vec::new();
+        for region in running.regions() {
+            for browser in ["Firefox/130.0", "Chrome/140.0", "curl/8"] {
+                let agent = format!("Mozilla/5.0 (X11; Linux x86_64) {browser}");
+                let (client, url) = (client.clone(), running.url_of(&region));
+                // One after the other for one kind of visitor, all kinds and regions at once.
+                visits.push(async move {
+                    for _ in 0..EACH {
+                        let visit = client.get(&url).header("user-agent", &agent).send();
+                        let answer = visit.await.unwrap();
+                        assert_eq!(answer.status(), 200);
+                        answer.bytes().await.unwrap();
+                    }
+                });
+            }
+        }
+        join_all(visits).await;
+        let after = running.counts().await;
+        for region in running.regions() {
+            assert_eq!(after.of(&region) - before.of(&region), 3 * EACH, "{region}");
+        }
+        assert_eq!(after.visits - before.visits, 9 * EACH);
+        let browsers = |answer: &e2e::count::Answer| -> BTreeMap<String, u64> {
+            let each = answer.browsers.iter();
+            each.map(|browser| (browser.browser.clone(), browser.visits))
+                .collect()
+        };
+        let (before, after) = (browsers(&before), browsers(&after));
+        for browser in ["firefox", "chrome", "curl"] {
+            let grown = after[browser] - before.get(browser).copied().unwrap_or_default();
+            assert_eq!(grown, 3 * EACH, "{browser}");
+        }
+    });
+}
+
+#[test]
+fn every_region_tells_the_same_counts_and_they_add_up() {
+    STAGE.play(async |running| {
+        let load = Load::start(running, 1).await;
+        load.pages(3).await;
+        let ledger = load.finish(running).await;
+        ledger.spotless(seconds(2));
+        ledger.balanced_by_region();
+        let mut told = Vec::new();
+        for region in running.regions() {
+            let answer = running.ask(&region).await.unwrap();
+            answer.adds_up();
+            assert!(!answer.at_least && answer.unreadable == 0, "{answer:?}");
+            told.push(answer.by_region());
+        }
+        assert!(told.iter().all(|counts| *counts == told[0]), "{told:?}");
+    });
+}
+
+#[test]
+fn looking_is_not_visiting() {
+    STAGE.play(async |running| {
+        let before = running.counts().await;
+        let client = reqwest::Client::new();
+        let url = running.lattice.url();
+        for _ in 0..3 {
+            let head = client.head(&url).send().await.unwrap();
+            assert_eq!(head.status(), 200);
+            assert_eq!(head.bytes().await.unwrap().len(), 0);
+            for (path, status) in [("/api/regions", 200), ("/health", 200), ("/nowhere", 404)] {
+                let answer = client.get(format!("{url}{path}")).send().await.unwrap();
+                assert_eq!(answer.status(), status, "{path}");
+            }
+            let post = client.post(&url).body("x").send().await.unwrap();
+            assert_eq!(post.status(), 405);
+            assert_eq!(post.headers()["allow"], "GET, HEAD");
+        }
+        assert_eq!(running.counts().await.by_region(), before.by_region());
+    });
+}
+
+#[test]
+fn a_visitor_without_a_home_is_sent_to_the_first_region() {
+    STAGE.play(async |running| {
+        let answer = reqwest::get(running.lattice.url()).await.unwrap();
+        assert_eq!(answer.headers()["x-served-by"], "iad");
+        let near = reqwest::Client::new()
+            .get(running.lattice.url())
+            .header("x-home-region", "lhr");
+        let answer = near.send().await.unwrap();
+        assert_eq!(
+            answer.headers()["x-served-by"],
+            "fra",
+            "Frankfurt is the nearest to London"
+        );
+    });
+}
