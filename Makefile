@@ -8,7 +8,7 @@ SHELL := bash
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROVIDERS := fly-io-metadata kind-metadata keyvalue-valkey
-COMPONENTS := cloud-hello
+COMPONENTS := cloud-hello naive-hello
 LATTICE := $(TARGET)/release/lattice
 REGIONS ?= iad,fra,sin
 WAN_MS ?= 80
