@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use provider_kit::{Capability, Environment, Health, LinkId, Links, Serving};
+use provider_kit::{Capability, Environment, Health, LabelSet, LinkId, Links, RawConfig, Serving};
 use tracing::Instrument as _;
 
 use crate::config::LinkConfig;
@@ -15,6 +15,7 @@ use crate::valkey::Valkey;
 #[derive(Clone, Debug)]
 pub struct Provider {
     pub(crate) links: Links<Store<Valkey>>,
+    health: Health,
     pool: Arc<Pool>,
 }
 
@@ -25,13 +26,20 @@ impl Capability for Provider {
     fn start(environment: Environment<Self::Link>) -> anyhow::Result<Self> {
         // Not in the queue group before there is a store to serve from.
         environment.serving.pause();
+        check_own_config(&environment.config, &environment.health);
         let pool = Arc::new(Pool::default());
-        let attendance = attend(pool.clone(), environment.serving, environment.health);
+        let health = environment.health.clone();
+        let attendance = attend(pool.clone(), environment.serving, health);
         tokio::spawn(attendance.in_current_span());
         Ok(Self {
             links: environment.links,
+            health: environment.health,
             pool,
         })
+    }
+
+    fn reconfigure(&self, config: RawConfig) {
+        check_own_config(&config, &self.health);
     }
 
     fn link(&self, _: &LinkId, config: LinkConfig) -> Self::Link {
@@ -47,6 +55,16 @@ impl Capability for Provider {
             buckets,
             limits,
         )
+    }
+}
+
+/// All config is the links'. What is given to the provider itself would be without effect, so the
+/// health says so.
+fn check_own_config(config: &RawConfig, health: &Health) {
+    const SUBJECT: &str = "the provider's own config";
+    match config.parse::<()>(&LabelSet::default()) {
+        Ok(()) => health.well(SUBJECT),
+        Err(error) => health.trouble(SUBJECT, error.to_string()),
     }
 }
 
