@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use tokio::task::JoinHandle;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::application;
 use crate::edge::{Edge, EdgeConfig, Upstream};
@@ -29,6 +29,8 @@ const USUAL_PORT: u16 = 8000;
 const SERVING_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a revived region may take to serve.
 const REVIVAL_DEADLINE: Duration = Duration::from_secs(90);
+/// How often wadm is asked to look at a new host.
+const NUDGE_PAUSE: Duration = Duration::from_secs(3);
 
 /// What a lattice is started with.
 #[derive(Clone, Debug)]
@@ -56,7 +58,7 @@ pub struct Lattice {
     pub(crate) edge: Edge,
     pub(crate) wadm: wadm_client::Client,
     pub(crate) warden: Warden,
-    deployed: Mutex<Option<String>>,
+    deployed: Mutex<Option<(String, String)>>,
     guards: Mutex<Vec<JoinHandle<()>>>,
     _ports: Ports,
     _claim: workspace::Claim,
@@ -164,8 +166,9 @@ impl Lattice {
         let deployed = lattice.deploy(&manifest).await?;
         stage(&deployed);
         let serving = lattice.places.iter().map(|place| lattice.serves(place, SERVING_DEADLINE));
-        for ready in join_all(serving).await {
-            ready?;
+        tokio::select! {
+            serving = join_all(serving) => serving.into_iter().collect::<Result<(), Error>>()?,
+            never = lattice.nudge_wadm(NUDGE_PAUSE) => match never {},
         }
         stage("every region answers");
         let guard = crate::warden::watch(Arc::downgrade(&lattice), &lattice);
@@ -201,8 +204,8 @@ impl Lattice {
             })
     }
 
-    /// The application that was deployed last.
-    pub(crate) fn application(&self) -> Option<String> {
+    /// Name and version of the application that was deployed last.
+    pub(crate) fn application(&self) -> Option<(String, String)> {
         self.deployed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -230,8 +233,11 @@ impl Lattice {
     pub(crate) async fn serves(&self, place: &Place, deadline: Duration) -> Result<(), Error> {
         let what = format!("region {}", place.name);
         let seen = probe::until(&what, deadline, || async {
+            // A page is answered with the help of other regions' providers, too.
+            if place.providers().is_empty() {
+                return Err("no provider runs".to_owned());
+            }
             match place.ports.http {
-                None if place.providers().is_empty() => Err("no provider runs".to_owned()),
                 None => Ok(()),
                 Some(port) => {
                     let asked = probe::get(port, "/api/regions", Duration::from_secs(2)).await;
@@ -250,6 +256,33 @@ impl Lattice {
             },
             other => other,
         })
+    }
+
+    /// Waits until a region with a new host serves, and has wadm look at it meanwhile: left to
+    /// itself, wadm first waits for what it expected of the old host, for half a minute and more.
+    /// Deploying the same version again changes nothing but makes it start afresh.
+    pub(crate) async fn serves_again(
+        &self,
+        place: &Place,
+        deadline: Duration,
+    ) -> Result<(), Error> {
+        tokio::select! {
+            served = self.serves(place, deadline) => served,
+            never = self.nudge_wadm(Duration::ZERO) => match never {},
+        }
+    }
+
+    /// Deploys the application's version again and again, after `first` and then regularly.
+    async fn nudge_wadm(&self, first: Duration) -> std::convert::Infallible {
+        tokio::time::sleep(first).await;
+        loop {
+            if let Some((name, version)) = self.application() {
+                if let Err(error) = self.wadm.deploy_manifest(&name, Some(&version)).await {
+                    warn!(%error, "wadm does not look at the hosts yet");
+                }
+            }
+            tokio::time::sleep(NUDGE_PAUSE).await;
+        }
     }
 
     /// The manifest as rendered for the regions and ports of this lattice.
@@ -274,7 +307,7 @@ impl Lattice {
     pub async fn deploy(&self, file: &Path) -> Result<String, Error> {
         let manifest = self.manifest(Some(file))?;
         let (name, version) = application::deploy(&self.wadm, &manifest).await?;
-        *self.deployed.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.clone());
+        *self.deployed.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.clone(), version.clone()));
         Ok(format!("{name} {version} deployed through wadm"))
     }
 
@@ -404,7 +437,7 @@ impl Lattice {
                 self.host_ready(place).await?;
             }
         }
-        self.serves(place, REVIVAL_DEADLINE).await?;
+        self.serves_again(place, REVIVAL_DEADLINE).await?;
         let seconds = started.elapsed().as_secs_f64();
         info!(region, seconds, "revived");
         Ok(format!("{region} serves again after {seconds:.1} s"))

@@ -125,7 +125,7 @@ async fn restart(lattice: &Lattice, place: &Place) -> Result<(), Error> {
         // No port is bound by this host, so two can overlap.
         let old = place.start_host();
         lattice.host_ready(place).await?;
-        let ready = lattice.serves(place, TURN).await;
+        let ready = lattice.serves_again(place, TURN).await;
         if let Some(old) = old {
             old.stop().await;
         }
@@ -136,5 +136,5 @@ async fn restart(lattice: &Lattice, place: &Place) -> Result<(), Error> {
     }
     place.start_host();
     lattice.host_ready(place).await?;
-    lattice.serves(place, TURN).await
+    lattice.serves_again(place, TURN).await
 }
