@@ -14,8 +14,7 @@ use wrpc_transport_nats::Client;
 use crate::plan::Pace;
 use crate::sample::{Samples, Summary};
 
-// The world `probe` of `wit/worlds.wit` in two: this macro's parser does not take the `wasi:http`
-// that lies beside it.
+// Not in `wit/worlds.wit`, as this macro's parser does not take the `wasi:http` beside it.
 #[allow(
     clippy::all,
     clippy::unwrap_used,

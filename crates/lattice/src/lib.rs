@@ -20,6 +20,7 @@ pub mod config;
 pub mod control;
 pub mod edge;
 pub mod error;
+mod fault;
 pub mod hub;
 pub mod lattice;
 pub mod launch;

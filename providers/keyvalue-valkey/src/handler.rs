@@ -23,8 +23,7 @@ use crate::valkey::Valkey;
     missing_debug_implementations
 )]
 mod bindings {
-    // The world `keyvalue-provider` of `wit/worlds.wit`, repeated: this macro's parser does not
-    // take the `wasi:http` that lies beside it.
+    // Not in `wit/worlds.wit`, as this macro's parser does not take the `wasi:http` beside it.
     wit_bindgen_wrpc::generate!({
         inline: "
             package resiliency:keyvalue-valkey@0.1.0;

@@ -1,0 +1,159 @@
+//! Faults on demand, and their undoing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tracing::info;
+
+use crate::error::Error;
+use crate::lattice::{leaf_ready, Lattice};
+use crate::place::Place;
+use crate::region::HOME;
+use crate::supervise::Supervised;
+use crate::wan::Direction;
+
+/// How long a revived region may take to serve.
+const REVIVAL_DEADLINE: Duration = Duration::from_secs(90);
+
+impl Lattice {
+    /// SIGKILLs a region, which then stays dead, or one process, which is restarted unless
+    /// `hold`.
+    ///
+    /// # Errors
+    ///
+    /// There is no such region or process.
+    pub async fn kill(
+        &self,
+        region: &str,
+        process: Option<&str>,
+        hold: bool,
+    ) -> Result<String, Error> {
+        let place = self.place(region)?;
+        match process {
+            None => {
+                if place.name == HOME {
+                    tokio::join!(self.hub.nats.kill(true), self.hub.wadm.kill(true), place.kill());
+                } else {
+                    place.kill().await;
+                }
+                Ok(format!("region {region} is dead; `lattice revive {region}` brings it back"))
+            }
+            Some(process) => {
+                match self.hub_process(place, process) {
+                    Some(server) => server.kill(hold).await,
+                    None => place.kill_process(process, hold).await?,
+                }
+                Ok(if hold {
+                    format!("{region} {process} is dead; `lattice revive {region} {process}` brings it back")
+                } else {
+                    format!("{region} {process} was killed and will be restarted")
+                })
+            }
+        }
+    }
+
+    /// SIGSTOPs a region or one process of it.
+    ///
+    /// # Errors
+    ///
+    /// There is no such region or process.
+    pub async fn pause(&self, region: &str, process: Option<&str>) -> Result<String, Error> {
+        let place = self.place(region)?;
+        let what = match process {
+            None => {
+                if place.name == HOME {
+                    tokio::join!(self.hub.nats.pause(), self.hub.wadm.pause());
+                }
+                place.pause(true).await;
+                region.to_owned()
+            }
+            Some(process) => {
+                match self.hub_process(place, process) {
+                    Some(server) => server.pause().await,
+                    None => place.pause_process(process, true).await?,
+                }
+                format!("{region} {process}")
+            }
+        };
+        Ok(format!("{what} is paused; `lattice heal {region}` lets it go on"))
+    }
+
+    /// Cuts a region's link to the hub: nothing is reset, bytes just stop arriving.
+    ///
+    /// # Errors
+    ///
+    /// There is no such region.
+    pub fn cut(&self, region: &str, direction: Direction) -> Result<String, Error> {
+        let place = self.place(region)?;
+        place.link.cut(direction);
+        Ok(format!("{region} is cut off; `lattice heal {region}` mends the link"))
+    }
+
+    /// Undoes `cut` and `pause`, in one region or in all.
+    ///
+    /// # Errors
+    ///
+    /// There is no such region.
+    pub async fn heal(self: &Arc<Self>, region: Option<&str>) -> Result<String, Error> {
+        let places: Vec<&Place> = match region {
+            Some(region) => vec![self.place(region)?],
+            None => self.places.iter().collect(),
+        };
+        for place in places {
+            if place.name == HOME {
+                self.hub.nats.resume().await;
+                self.hub.wadm.resume().await;
+            }
+            place.pause(false).await;
+            let was_cut = place.link.status().cut.is_some();
+            place.link.heal();
+            if was_cut {
+                // The host's watchers do not survive it (docs/failure-model.md).
+                self.warden.distrust(&place.name);
+            }
+        }
+        Ok(format!("{} healed", region.unwrap_or("every region")))
+    }
+
+    /// Starts again what was killed in a region, or one process, and waits until the region
+    /// serves.
+    ///
+    /// # Errors
+    ///
+    /// There is no such region or process, or it does not serve in time.
+    pub async fn revive(&self, region: &str, process: Option<&str>) -> Result<String, Error> {
+        let started = Instant::now();
+        let place = self.place(region)?;
+        match process {
+            Some(process) => match self.hub_process(place, process) {
+                Some(server) => server.revive().await,
+                None => place.revive_process(process).await?,
+            },
+            None => {
+                if place.name == HOME {
+                    self.hub.nats.revive().await;
+                    self.hub.jetstream_ready(Duration::from_secs(15)).await?;
+                    self.hub.wadm.revive().await;
+                }
+                place.link.heal();
+                place.revive().await?;
+                leaf_ready(place).await?;
+                self.host_ready(place).await?;
+            }
+        }
+        self.serves_again(place, REVIVAL_DEADLINE).await?;
+        let seconds = started.elapsed().as_secs_f64();
+        info!(region, seconds, "revived");
+        Ok(format!("{region} serves again after {seconds:.1} s"))
+    }
+
+    /// The hub's own processes count as home's.
+    fn hub_process(&self, place: &Place, process: &str) -> Option<&Supervised> {
+        match process {
+            "hub" if place.name == HOME => Some(&self.hub.nats),
+            "wadm" if place.name == HOME => Some(&self.hub.wadm),
+            _ => None,
+        }
+    }
+}
