@@ -122,9 +122,12 @@ fn two_thousand_counters_are_summed_correctly() {
             assert!(!after.at_least, "nothing was left out");
             assert_eq!(after.visits, before.visits + 2_000 * 2_001 / 2, "{region}");
             after.adds_up();
+        }
+        for region in running.regions() {
             let page = reqwest::get(running.url_of(&region)).await.unwrap();
             assert_eq!(page.status(), 200);
-            let () = page.bytes().await.map(|_| ()).unwrap();
+            let page = page.text().await.unwrap();
+            assert!(page.contains("data-region=\"x2000\"") && page.ends_with("</html>\n"), "{region}");
         }
         strangers.remove(&mut store).await;
         assert_eq!(running.counts().await.visits, before.visits + 3);
