@@ -72,6 +72,14 @@ impl Host {
         })
     }
 
+    /// Puts a user and a password into the NATS URL that the provider is told.
+    #[must_use]
+    pub fn with_login(mut self, user: &str, password: &str) -> Self {
+        let login = format!("nats://{user}:{password}@");
+        self.data.lattice_rpc_url = self.data.lattice_rpc_url.replacen("nats://", &login, 1);
+        self
+    }
+
     /// The provider's own config.
     #[must_use]
     pub fn with_config<const N: usize>(mut self, config: [(&str, &str); N]) -> Self {

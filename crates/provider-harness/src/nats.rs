@@ -16,29 +16,15 @@ pub struct NatsServer {
     _process: Child,
     _directory: TempDir,
     address: String,
-    login: Option<(String, String)>,
 }
 
 impl NatsServer {
-    /// Starts one that lets everybody in.
+    /// Starts one.
     ///
     /// # Errors
     ///
     /// When there is no `nats-server`, or it does not come up.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::run(None).await
-    }
-
-    /// Starts one that asks for a user and a password, which [`url`](Self::url) then holds.
-    ///
-    /// # Errors
-    ///
-    /// As [`start`](Self::start).
-    pub async fn start_with_login(user: &str, password: &str) -> anyhow::Result<Self> {
-        Self::run(Some((user.to_owned(), password.to_owned()))).await
-    }
-
-    async fn run(login: Option<(String, String)>) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let mut command = Command::new(binary()?);
         command
@@ -48,9 +34,6 @@ impl NatsServer {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true);
-        if let Some((user, password)) = &login {
-            command.args(["--user", user, "--pass", password]);
-        }
         let process = command.spawn().context("failed to start nats-server")?;
         let pid = process.id().context("nats-server ended at once")?;
         let ports = directory.path().join(format!("nats-server_{pid}.ports"));
@@ -59,17 +42,13 @@ impl NatsServer {
             _process: process,
             _directory: directory,
             address,
-            login,
         })
     }
 
-    /// The address for clients, with user and password if it asks for them.
+    /// The address for clients.
     #[must_use]
     pub fn url(&self) -> String {
-        match &self.login {
-            Some((user, password)) => format!("nats://{user}:{password}@{}", self.address),
-            None => format!("nats://{}", self.address),
-        }
+        format!("nats://{}", self.address)
     }
 
     /// A connection.

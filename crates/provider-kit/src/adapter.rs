@@ -41,23 +41,28 @@ impl<C: Capability> Adapter<C> {
         }
     }
 
-    fn put_link(&self, id: LinkId, config: RawConfig, labels: Option<&LabelSet>) {
+    fn put_link(
+        &self,
+        id: LinkId,
+        config: RawConfig,
+        labels: Option<&LabelSet>,
+    ) -> Result<(), LinkError> {
         let subject = subject(&id);
         let links = &self.environment.links;
         let put = links.put(id.clone(), config, labels, |id, config, labels| {
             Ok(self.capability.link(id, config.parse(labels)?))
         });
-        match put {
+        match &put {
             Ok(()) => {
                 info!(link = %id, "link is ready");
                 self.environment.health.well(&subject);
             }
             Err(err @ LinkError::Refused { .. }) => {
-                warn!(link = %id, %err, "link is refused");
                 self.environment.health.trouble(subject, err.to_string());
             }
-            Err(err) => debug!(link = %id, %err, "link is not ready yet"),
+            Err(_) => {}
         }
+        put
     }
 
     /// Looks at the links again whenever the labels become known or change.
@@ -71,7 +76,11 @@ impl<C: Capability> Adapter<C> {
     fn retry_unready(&self) {
         let known = self.environment.labels.current();
         for (id, config) in self.environment.links.unready() {
-            self.put_link(id, config, known.as_ref());
+            match self.put_link(id, config, known.as_ref()) {
+                Ok(()) => {}
+                Err(err @ LinkError::Refused { .. }) => warn!(%err, "link is refused"),
+                Err(err) => debug!(%err, "link is not ready yet"),
+            }
         }
     }
 }
@@ -79,7 +88,7 @@ impl<C: Capability> Adapter<C> {
 impl<C: Capability> Provider for Adapter<C> {
     async fn receive_link_config_as_target(&self, link: LinkConfig<'_>) -> anyhow::Result<()> {
         let known = self.environment.labels.current();
-        self.put_link(
+        let put = self.put_link(
             LinkId::new(link.source_id, link.link_name),
             RawConfig::new(link.config, link.secrets),
             known.as_ref(),
@@ -88,9 +97,12 @@ impl<C: Capability> Provider for Adapter<C> {
         if known.is_none() && self.environment.labels.current().is_some() {
             self.retry_unready();
         }
-        // The SDK does nothing with an error but log it, and forgets the link: that it was
-        // refused is better kept, for callers and for the health.
-        Ok(())
+        match put {
+            // The SDK logs this, and forgets the link, so that it can be put again with better
+            // config. Callers and the health learn why from the table.
+            Err(err @ LinkError::Refused { .. }) => Err(err.into()),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     async fn delete_link_as_target(&self, info: impl LinkDeleteInfo) -> anyhow::Result<()> {

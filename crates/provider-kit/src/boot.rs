@@ -1,6 +1,8 @@
 //! From `main` to a provider that serves, and to its end.
 
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{signal, SignalKind};
@@ -11,9 +13,12 @@ use wasmcloud_provider_sdk::{get_connection, HostData, Provider as _};
 
 use crate::adapter::Adapter;
 use crate::{
-    guard, host_data, label_source, logging, serve, Capability, Environment, Health, Labels, Links,
-    RawConfig, ServeClient, ServeExports, ServeOptions, Serving,
+    deadline::within, guard, host_data, label_source, logging, serve, Capability, Environment,
+    Health, Labels, Links, RawConfig, ServeClient, ServeExports, ServeOptions, Serving,
 };
+
+/// How long the SDK may take to tell the host that the provider stops.
+const ANSWER_STOP: Duration = Duration::from_secs(1);
 
 /// Runs the provider `C`, called `name`, until its host stops it; `exports` is the `serve`
 /// function generated from its WIT. This is all of a provider's `main`.
@@ -104,9 +109,17 @@ async fn provide<C: Capability>(
     let calls = serve::run(client, capability, exports, serving, options);
     let mut calls = tokio::spawn(calls.instrument(span));
 
+    let mut commands = pin!(commands);
     let outcome = tokio::select! {
-        () = commands => Ok(()),
-        ended = &mut calls => Err(anyhow::anyhow!("the serve loop ended early: {ended:?}")),
+        () = &mut commands => Ok(()),
+        ended = &mut calls => match ended {
+            // The host's stop ended it. The SDK still has to tell the host so.
+            Ok(()) => {
+                let _ = within(ANSWER_STOP, "the host's stop", commands).await;
+                Ok(())
+            }
+            Err(err) => Err(err).context("the serve loop broke"),
+        },
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };

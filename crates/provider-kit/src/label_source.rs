@@ -17,7 +17,7 @@ const REQUEST: Duration = Duration::from_secs(2);
 /// The pause after the first failed question; it doubles up to the cap.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// How often to ask when the deadline has passed.
-const LATE_PAUSE: Duration = Duration::from_secs(15);
+const LATE_PAUSE: Duration = Duration::from_secs(10);
 
 /// Environment variable that a host passes on to its providers.
 const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";

@@ -140,11 +140,10 @@ async fn without_a_control_interface_the_environment_tells_the_labels() {
 
 #[tokio::test]
 async fn neither_password_nor_values_reach_the_log_at_the_finest_level() {
-    let nats = NatsServer::start_with_login("demo", "hunter2")
-        .await
-        .unwrap();
+    let nats = NatsServer::start().await.unwrap();
     let host = host(&nats)
         .await
+        .with_login("demo", "hunter2")
         .with_link(link("hello", "default", [("greeting", "sesame")]));
     let mut command = command(binary());
     command.env("RUST_LOG", "trace");

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use hickory_resolver::config::{NameServerConfigGroup, ResolveHosts, ResolverConfig};
 use hickory_resolver::name_server::TokioConnectionProvider;
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::rdata::TXT;
-use hickory_resolver::TokioResolver;
+use hickory_resolver::proto::{ProtoError, ProtoErrorKind};
+use hickory_resolver::{ResolveError, TokioResolver};
 use provider_kit::within;
 
 use crate::error::Error;
@@ -64,7 +66,7 @@ impl Dns {
         );
         match found.await? {
             Ok(addresses) => Ok(addresses.iter().next().map(|address| address.0.into())),
-            Err(err) if err.is_no_records_found() => Ok(None),
+            Err(err) if is_nothing(&err) => Ok(None),
             Err(source) => Err(Error::Lookup { name, source }),
         }
     }
@@ -83,7 +85,7 @@ impl Dns {
                 .flatten()
                 .copied()
                 .collect(),
-            Err(err) if err.is_no_records_found() => Vec::new(),
+            Err(err) if is_nothing(&err) => Vec::new(),
             Err(source) => {
                 let name = name.to_owned();
                 return Err(Error::Lookup { name, source });
@@ -93,6 +95,18 @@ impl Dns {
             name: name.to_owned(),
         })
     }
+}
+
+/// Whether the server said that there is nothing. The resolver says "no records" of a server
+/// that failed, too.
+fn is_nothing(err: &ResolveError) -> bool {
+    matches!(
+        err.proto().map(ProtoError::kind),
+        Some(ProtoErrorKind::NoRecordsFound {
+            response_code: ResponseCode::NXDomain | ResponseCode::NoError,
+            ..
+        })
+    )
 }
 
 impl std::fmt::Debug for Dns {
