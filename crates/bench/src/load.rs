@@ -21,8 +21,6 @@ use crate::sample::{Samples, Summary};
 pub const USER_AGENT: &str =
     "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
 
-/// How long a visitor waits; only the naive design takes seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause after a failure, so that a subject that refuses is not hammered.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -47,13 +45,16 @@ pub async fn visit(
     let end = begin + pace.measure;
     let mut visitors = JoinSet::new();
     for _ in 0..connections {
-        visitors.spawn(Visitor::new(addr, path).browse(begin, end, pace.least));
+        visitors.spawn(Visitor::new(addr, path).browse(begin, end, pace));
     }
     let mut all = Seen::default();
     while let Some(seen) = visitors.join_next().await {
         all.append(seen?);
     }
-    let elapsed = begin.elapsed();
+    // Until the last good answer: the wait for one that is lost is no work.
+    let elapsed = all
+        .last
+        .map_or(Duration::ZERO, |last| last.saturating_duration_since(begin));
     let summarise = |(step, samples): (String, Samples)| (step, samples.summarise(elapsed, 0));
     Ok(Load {
         summary: all.samples.summarise(elapsed, all.failed),
@@ -73,6 +74,7 @@ struct Seen {
     steps: BTreeMap<String, Samples>,
     failed: usize,
     failure: Option<String>,
+    last: Option<Instant>,
 }
 
 impl Seen {
@@ -83,10 +85,12 @@ impl Seen {
         }
         self.failed += other.failed;
         self.failure = self.failure.take().or(other.failure);
+        self.last = self.last.max(other.last);
     }
 
     fn answer(&mut self, took: Duration, server_timing: Option<&str>) {
         self.samples.add(took);
+        self.last = Some(Instant::now());
         for (step, took) in server_timing.into_iter().flat_map(steps) {
             self.steps.entry(step.to_owned()).or_default().add(took);
         }
@@ -122,16 +126,19 @@ impl Visitor {
         }
     }
 
-    async fn browse(mut self, begin: Instant, end: Instant, least: usize) -> Seen {
+    async fn browse(mut self, begin: Instant, end: Instant, pace: Pace) -> Seen {
         let mut seen = Seen::default();
         loop {
             let started = Instant::now();
-            if started >= end && seen.samples.len() + seen.failed >= least {
+            if started >= end && seen.samples.len() + seen.failed >= pace.least {
                 return seen;
             }
-            let answer = match timeout(PATIENCE, self.request()).await {
+            let answer = match timeout(pace.patience, self.request()).await {
                 Ok(answer) => answer,
-                Err(_) => Err(anyhow::anyhow!("no answer in {} s", PATIENCE.as_secs())),
+                Err(_) => Err(anyhow::anyhow!(
+                    "no answer in {} s",
+                    pace.patience.as_secs()
+                )),
             };
             let took = started.elapsed();
             let counts = started >= begin;

@@ -36,7 +36,13 @@ use crate::report::Report;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Plan::new(Cli::parse())).await {
+    // On a worker of the runtime, as the callers of a host are: the main thread is none.
+    let run = tokio::spawn(run(Plan::new(Cli::parse())));
+    match run
+        .await
+        .map_err(anyhow::Error::from)
+        .and_then(|ended| ended)
+    {
         Ok(code) => code,
         Err(error) => {
             eprintln!("bench: {error:#}");

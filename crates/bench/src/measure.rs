@@ -19,6 +19,9 @@ use crate::wrpc::{repeat, Echo, Probe, Way};
 /// For what a change of the delay finds in flight.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// A view of the naive design crosses the WAN for every key.
+const NAIVE_PATIENCE: Duration = Duration::from_secs(40);
+
 /// The whole report, but for what it is printed with.
 pub async fn everything(plan: &Plan, ground: &Ground) -> anyhow::Result<Report> {
     let memory_at_rest = process::memory(&ground.status().await);
@@ -94,6 +97,7 @@ async fn section(
                     pace = Pace {
                         warm_up: Duration::ZERO,
                         least: 1,
+                        patience: NAIVE_PATIENCE,
                         ..pace
                     };
                 }

@@ -69,6 +69,8 @@ pub struct Pace {
     pub measure: Duration,
     /// How many answers each connection waits for, however long that takes.
     pub least: usize,
+    /// How long one answer is waited for.
+    pub patience: Duration,
 }
 
 impl Plan {
@@ -92,11 +94,13 @@ impl Plan {
                 warm_up: measure / 4,
                 measure,
                 least: if cli.quick { 1 } else { 2 },
+                patience: Duration::from_secs(10),
             },
             call: Pace {
                 warm_up: measure / 8,
                 measure: measure / 2,
                 least: 10,
+                patience: Duration::from_secs(4),
             },
         }
     }

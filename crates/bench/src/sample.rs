@@ -21,6 +21,11 @@ impl Samples {
         self.0.len()
     }
 
+    /// All of them together.
+    pub fn total(&self) -> Duration {
+        self.0.iter().sum()
+    }
+
     /// The figures; `elapsed` is the time all of it took.
     pub fn summarise(mut self, elapsed: Duration, failed: usize) -> Summary {
         self.0.sort_unstable();

@@ -41,10 +41,12 @@ fn calls(section: &Section) -> String {
         "p90",
         "p99",
         "max",
+        "lost",
     ])];
     for call in &section.calls {
         let mut cells = vec![call.name.to_owned(), over(call.over).to_owned()];
         cells.extend(figures(&call.summary));
+        cells.push(call.summary.failed.to_string());
         rows.push(cells);
     }
     align(&rows)
