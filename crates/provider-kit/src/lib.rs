@@ -6,38 +6,51 @@
 //! a `main` of one call, a type that implements [`Capability`], and the handlers that
 //! `wit-bindgen-wrpc` generated a trait for:
 //!
-//! ```ignore
+//! ```no_run
 //! mod bindings {
-//!     wit_bindgen_wrpc::generate!({ world: "provider", path: "../../wit/cloud-metadata" });
+//!     wit_bindgen_wrpc::generate!({ world: "provider", path: "wit" });
 //! }
-//! use bindings::exports::resiliency::cloud_metadata::service;
-//! use provider_kit::{Capability, Context, Environment, LinkId, Links};
+//! use bindings::exports::example::echo::echo;
+//! use provider_kit::{
+//!     Capability, Config, ConfigError, Context, Environment, FromConfig, LinkId, Links,
+//! };
+//!
+//! struct Greeting(String);
+//!
+//! impl FromConfig for Greeting {
+//!     fn from_config(config: &mut Config<'_>) -> Result<Self, ConfigError> {
+//!         config.required("greeting").map(Self)
+//!     }
+//! }
 //!
 //! #[derive(Clone)]
 //! struct Provider {
-//!     links: Links<()>,
+//!     links: Links<Greeting>,
 //! }
 //!
 //! impl Capability for Provider {
-//!     type LinkConfig = ();
-//!     type Link = ();
+//!     type LinkConfig = Greeting;
+//!     type Link = Greeting;
 //!
-//!     fn start(environment: Environment<()>) -> anyhow::Result<Self> {
+//!     fn start(environment: Environment<Greeting>) -> anyhow::Result<Self> {
 //!         Ok(Self { links: environment.links })
 //!     }
 //!
-//!     fn link(&self, _: &LinkId, (): ()) {}
+//!     fn link(&self, _: &LinkId, greeting: Greeting) -> Greeting {
+//!         greeting
+//!     }
 //! }
 //!
-//! impl service::Handler<Option<Context>> for Provider {
-//!     async fn get(
+//! impl echo::Handler<Option<Context>> for Provider {
+//!     async fn greet(
 //!         &self,
 //!         context: Option<Context>,
-//!     ) -> anyhow::Result<Result<service::Metadata, service::Error>> {
+//!         name: String,
+//!     ) -> anyhow::Result<Result<String, String>> {
 //!         // A failure of the domain is `Ok(Err(..))`: an outer `Err` traps the component.
 //!         Ok(match self.links.of_call(context.as_ref()) {
-//!             Ok(_link) => Err(service::Error::Unavailable("nothing known yet".into())),
-//!             Err(err) => Err(service::Error::Misconfigured(err.to_string())),
+//!             Ok(link) => Ok(format!("{}, {name}", link.0)),
+//!             Err(err) => Err(err.to_string()),
 //!         })
 //!     }
 //! }
@@ -47,11 +60,11 @@
 //! }
 //! ```
 //!
-//! `docs/writing-a-provider.md` explains it step by step.
+//! `docs/writing-a-provider.md` explains it step by step; `examples/echo` is one in files.
 //!
 //! # Layout
 //!
-//! - [`run`] starts and ends a provider: host data, logging, signals, [the orphan's exit](run).
+//! - [`run`] starts and ends a provider: host data, logging, signals, the exit of an orphan.
 //! - [`Capability`] is what a provider implements, [`Environment`] what it gets.
 //! - [`Serving`] pauses and resumes the serve loop, bounded by [`ServeOptions`].
 //! - [`Links`] finds the state of the link that a call came by.
