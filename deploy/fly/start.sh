@@ -134,7 +134,8 @@ start_host() {
     --label "region=$FLY_REGION" \
     --label "fly_region=$FLY_REGION" \
     --label "fly_app=$FLY_APP_NAME" \
-    --label "fly_machine_id=$FLY_MACHINE_ID" &
+    --label "fly_machine_id=$FLY_MACHINE_ID" \
+    ${FLY_PUBLIC_IP:+--label "fly_public_ip=$FLY_PUBLIC_IP"} &
   host_pid=$!
   disown "$host_pid"
   log "the host runs as process $host_pid"

@@ -81,6 +81,7 @@ impl Stage {
             wan: self.wan,
             port: None,
             manifest: crate::root().join("local.wadm.yaml"),
+            fresh: false,
         };
         let started = Instant::now();
         let stage = |what: &str| eprintln!("{:>6.1} s  {what}", started.elapsed().as_secs_f64());
@@ -170,6 +171,32 @@ impl Running {
             return Err(format!("{region} answers {status}"));
         }
         serde_json::from_slice(&body).map_err(|error| error.to_string())
+    }
+
+    /// Visits the page as a visitor from this region, through the edge.
+    ///
+    /// # Panics
+    ///
+    /// The answer is not the page.
+    pub async fn visit(&self, home: &str, agent: &str) -> Page {
+        let client = reqwest::Client::builder()
+            .timeout(seconds(20))
+            .build()
+            .expect("a client");
+        let request = client.get(self.lattice.url()).header("x-home-region", home);
+        let response = request
+            .header("user-agent", agent)
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(response.status(), 200, "{response:?}");
+        let header = |name| response.headers()[name].to_str().expect("text").to_owned();
+        let (region, attempts) = (header("x-served-by"), header("x-edge-attempts"));
+        Page {
+            region,
+            attempts: attempts.parse().expect("a number of attempts"),
+            html: response.text().await.expect("the whole page"),
+        }
     }
 
     /// The visits counted so far, from whichever region says.
@@ -280,6 +307,27 @@ impl Running {
             Ok(())
         })
         .await;
+    }
+}
+
+/// The page as a visitor got it.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Who served it.
+    pub region: String,
+    /// How often the edge asked a region for it. The visit is counted at least once and at most
+    /// this often: an answer may come too late, or its way back through the lattice may be lost
+    /// (docs/failure-model.md).
+    pub attempts: u64,
+    /// The page.
+    pub html: String,
+}
+
+impl Page {
+    /// Whether the counts grew by this one visit.
+    #[must_use]
+    pub fn explains(&self, growth: u64) -> bool {
+        (1..=self.attempts).contains(&growth)
     }
 }
 

@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{anyhow, bail, Context as _};
+use anyhow::{anyhow, Context as _};
 use lattice::port::Ports;
 use lattice::probe::loopback;
 use lattice::region::HOME;
 use lattice::status::Status;
 use lattice::wan::WanLink;
-use lattice::workspace::Workspace;
 use lattice::{probe, Lattice, Options};
 
 use crate::manifest;
@@ -47,7 +46,8 @@ pub struct Ground {
 impl Ground {
     /// Starts it all, with nothing in the store and no delay between regions.
     pub async fn prepare(plan: &Plan) -> anyhow::Result<Self> {
-        fresh(plan)?;
+        std::fs::create_dir_all(&plan.state)
+            .with_context(|| format!("failed to create {}", plan.state.display()))?;
         let regions: Vec<String> = plan
             .regions
             .as_slice()
@@ -73,6 +73,8 @@ impl Ground {
             wan: Duration::ZERO,
             port: None,
             manifest: composed,
+            // Counts of earlier runs would be found in the store.
+            fresh: true,
         };
         let lattice = Lattice::start(options, &stage).await.map_err(told)?;
         probe::until("naive-hello", NAIVE_DEADLINE, || async {
@@ -133,16 +135,6 @@ impl Ground {
     pub async fn stop(&self) {
         self.lattice.stop().await;
     }
-}
-
-/// Counts of earlier runs would be found in the store.
-fn fresh(plan: &Plan) -> anyhow::Result<()> {
-    if Workspace::claim(&plan.state).map_err(told)?.is_none() {
-        bail!("another bench is running in {}", plan.state.display());
-    }
-    std::fs::remove_dir_all(&plan.state)
-        .and_then(|()| std::fs::create_dir_all(&plan.state))
-        .with_context(|| format!("failed to renew {}", plan.state.display()))
 }
 
 /// The lattice's errors tell their causes themselves.

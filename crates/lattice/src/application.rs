@@ -39,6 +39,24 @@ pub async fn deploy(wadm: &Client, manifest: &str) -> Result<(String, String), E
         .map_err(wrong)
 }
 
+/// Deploys again, unchanged, every application in the version that is deployed: wadm then looks at
+/// its hosts at once instead of waiting for what it expected before.
+///
+/// # Errors
+///
+/// wadm does not answer or refuses.
+pub async fn deploy_again(wadm: &Client) -> Result<(), Error> {
+    let wrong = |error: ClientError| Error::Wadm(error.to_string());
+    for application in wadm.list_manifests().await.map_err(wrong)? {
+        if let Some(version) = application.deployed_version {
+            wadm.deploy_manifest(&application.name, Some(&version))
+                .await
+                .map_err(wrong)?;
+        }
+    }
+    Ok(())
+}
+
 /// What wadm says of an application, in a word, with its reason when that is not `deployed`.
 ///
 /// # Errors

@@ -1,5 +1,13 @@
 //! The command line.
 
+/// Prints a line. A reader that went away (`| head`, a closed terminal) is no error of ours.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod detach;
 mod foreground;
 mod logs;
@@ -144,9 +152,9 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
             if json {
                 let text = serde_json::to_string_pretty(&status)
                     .map_err(|error| Error::Remote(error.to_string()))?;
-                println!("{text}");
+                say!("{text}");
             } else {
-                print!("{}", status.table());
+                say!("{}", status.table().trim_end());
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -172,7 +180,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
             file: file.map(|file| absolute(&file)).transpose()?,
         },
     };
-    println!("{}", done(ask(&directory, &request).await?)?.trim_end());
+    say!("{}", done(ask(&directory, &request).await?)?.trim_end());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -182,15 +190,6 @@ async fn start(directory: &Path, up: Up) -> Result<ExitCode, Error> {
     }
     if up.detach {
         return detach::up(directory, &up).await;
-    }
-    if up.fresh {
-        let regions = directory.join("regions");
-        match std::fs::remove_dir_all(&regions) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &regions, source));
-            }
-            _ => {}
-        }
     }
     let manifest = absolute(&up.manifest)?;
     if !manifest.is_file() {
@@ -206,14 +205,15 @@ async fn start(directory: &Path, up: Up) -> Result<ExitCode, Error> {
         wan: Duration::from_millis(up.wan_ms),
         port: up.port,
         manifest,
+        fresh: up.fresh,
     })
     .await
 }
 
 /// A second `up` shows what runs; it fails only if other regions were asked for.
 fn already_running(status: &Status, up: &Up) -> Result<ExitCode, Error> {
-    println!("a lattice is already running here (process {}):\n", status.pid);
-    print!("{}", status.table());
+    say!("a lattice is already running here (process {}):\n", status.pid);
+    say!("{}", status.table().trim_end());
     let running: Vec<&str> = status
         .regions
         .iter()
@@ -231,7 +231,7 @@ fn already_running(status: &Status, up: &Up) -> Result<ExitCode, Error> {
 }
 
 async fn down(directory: &Path) -> Result<ExitCode, Error> {
-    println!("{}", done(ask(directory, &Request::Down).await?)?);
+    say!("{}", done(ask(directory, &Request::Down).await?)?);
     crate::probe::until("the end of the lattice", Duration::from_secs(30), || async {
         match crate::workspace::Workspace::claim(directory) {
             Ok(Some(_)) => Ok(()),
@@ -240,7 +240,7 @@ async fn down(directory: &Path) -> Result<ExitCode, Error> {
         }
     })
     .await?;
-    println!("down; the counted visits are kept for the next `up`");
+    say!("down; the counted visits are kept for the next `up`");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -253,7 +253,7 @@ async fn package(files: &[PathBuf], out: &Path) -> Result<ExitCode, Error> {
             artifact::provider(file, out).await
         };
         match made {
-            Ok(path) => println!("{}", path.display()),
+            Ok(path) => say!("{}", path.display()),
             Err(error) => return Err(Error::Refused(format!("{error:#}"))),
         }
     }

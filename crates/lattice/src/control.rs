@@ -25,8 +25,8 @@ use crate::workspace::socket_path;
 const REQUEST_LIMIT: u64 = 1024 * 1024;
 /// How long a client may take to send its request.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
-/// How long the longest order takes: `revive` waits for a region, `deploy` for wadm.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
+/// Longer than the longest order takes: `revive` waits for servers, a host and a page in turn.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(300);
 
 /// What can be asked of a running lattice.
 #[derive(Clone, Debug, Serialize, Deserialize)]

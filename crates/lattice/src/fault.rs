@@ -1,16 +1,14 @@
 //! Faults on demand, and their undoing.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use tracing::info;
 
 use crate::error::Error;
 use crate::lattice::{leaf_ready, Lattice};
 use crate::place::Place;
 use crate::region::HOME;
-use crate::supervise::Supervised;
+use crate::supervise::{State, Supervised};
 use crate::wan::Direction;
 
 /// How long a revived region may take to serve.
@@ -95,25 +93,36 @@ impl Lattice {
     /// # Errors
     ///
     /// There is no such region.
-    pub async fn heal(self: &Arc<Self>, region: Option<&str>) -> Result<String, Error> {
+    pub async fn heal(&self, region: Option<&str>) -> Result<String, Error> {
         let places: Vec<&Place> = match region {
             Some(region) => vec![self.place(region)?],
             None => self.places.iter().collect(),
         };
         for place in places {
+            let hub_was_paused = place.name == HOME && paused(&self.hub.nats);
             if place.name == HOME {
                 self.hub.nats.resume().await;
                 self.hub.wadm.resume().await;
             }
+            let host_was_paused = place.host().is_some_and(|host| paused(host.process()));
+            let was_apart = host_was_paused || paused(&place.leaf) || place.link.status().cut.is_some();
             place.pause(false).await;
-            let was_cut = place.link.status().cut.is_some();
             place.link.heal();
-            if was_cut {
-                // The host's watchers do not survive it (docs/failure-model.md).
+            // The hosts' watchers do not survive it (docs/failure-model.md).
+            if hub_was_paused {
+                self.distrust_all();
+            } else if was_apart {
                 self.warden.distrust(&place.name);
             }
         }
         Ok(format!("{} healed", region.unwrap_or("every region")))
+    }
+
+    /// Has every host restarted, one region at a time.
+    pub(crate) fn distrust_all(&self) {
+        for place in &self.places {
+            self.warden.distrust(&place.name);
+        }
     }
 
     /// Starts again what was killed in a region, or one process, and waits until the region
@@ -128,13 +137,22 @@ impl Lattice {
         match process {
             Some(process) => match self.hub_process(place, process) {
                 Some(server) => server.revive().await,
-                None => place.revive_process(process).await?,
+                None => {
+                    let leaf_was_away = process == "nats" && !running(&place.leaf);
+                    place.revive_process(process).await?;
+                    if leaf_was_away {
+                        self.warden.distrust(region);
+                    }
+                }
             },
             None => {
                 if place.name == HOME {
                     self.hub.nats.revive().await;
                     self.hub.jetstream_ready(Duration::from_secs(15)).await?;
                     self.hub.wadm.revive().await;
+                }
+                if place.link.status().cut.is_some() && !place.killed() {
+                    self.warden.distrust(region);
                 }
                 place.link.heal();
                 place.revive().await?;
@@ -156,4 +174,12 @@ impl Lattice {
             _ => None,
         }
     }
+}
+
+fn paused(process: &Supervised) -> bool {
+    process.status().state == State::Paused
+}
+
+fn running(process: &Supervised) -> bool {
+    process.status().state == State::Running
 }

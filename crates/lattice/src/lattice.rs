@@ -45,6 +45,8 @@ pub struct Options {
     pub port: Option<u16>,
     /// The application to deploy.
     pub manifest: PathBuf,
+    /// Whether to forget what earlier lattices of the directory stored.
+    pub fresh: bool,
 }
 
 /// A running lattice. [`Lattice::stop`] ends it in good order; dropping it kills its processes.
@@ -56,7 +58,9 @@ pub struct Lattice {
     pub(crate) edge: Edge,
     pub(crate) wadm: wadm_client::Client,
     pub(crate) warden: Warden,
-    deployed: Mutex<Option<(String, String)>>,
+    application: Mutex<Option<String>>,
+    /// Held while something is deployed, so that a nudge never brings back what was replaced.
+    deploying: tokio::sync::Mutex<()>,
     guards: Mutex<Vec<JoinHandle<()>>>,
     _ports: Ports,
     _claim: workspace::Claim,
@@ -86,6 +90,9 @@ impl Lattice {
                 options.state_dir.display()
             )));
         };
+        if options.fresh {
+            remove(&options.state_dir.join("regions"))?;
+        }
         let workspace = Workspace {
             directory: options.state_dir.clone(),
             toolbox: Toolbox::find(&options.root)?,
@@ -147,7 +154,8 @@ impl Lattice {
             edge,
             wadm,
             warden: Warden::default(),
-            deployed: Mutex::new(None),
+            application: Mutex::new(None),
+            deploying: tokio::sync::Mutex::new(()),
             guards: Mutex::new(Vec::new()),
             _ports: ports,
             _claim: claim,
@@ -202,9 +210,9 @@ impl Lattice {
             })
     }
 
-    /// Name and version of the application that was deployed last.
-    pub(crate) fn application(&self) -> Option<(String, String)> {
-        self.deployed
+    /// The application that was deployed last from here.
+    pub(crate) fn application(&self) -> Option<String> {
+        self.application
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -227,7 +235,6 @@ impl Lattice {
     }
 
     /// Waits until the region answers with its page's data, itself and not through the edge.
-    /// Home has no page: it is ready when its provider runs.
     pub(crate) async fn serves(&self, place: &Place, deadline: Duration) -> Result<(), Error> {
         let what = format!("region {}", place.name);
         let seen = probe::until(&what, deadline, || async {
@@ -235,7 +242,11 @@ impl Lattice {
             if place.providers().is_empty() {
                 return Err("no provider runs".to_owned());
             }
-            match place.ports.http {
+            // Home is asked through any region that has a page.
+            let page = std::iter::once(place)
+                .chain(self.places.iter().filter(|other| !other.killed()))
+                .find_map(|place| place.ports.http);
+            match page {
                 None => Ok(()),
                 Some(port) => {
                     let asked = probe::get(port, "/api/regions", Duration::from_secs(2)).await;
@@ -270,13 +281,14 @@ impl Lattice {
         }
     }
 
-    /// Deploys the application's version again and again, after `first` and then regularly.
+    /// Has wadm look at its hosts, after `first` and then regularly.
     async fn nudge_wadm(&self, first: Duration) -> std::convert::Infallible {
         tokio::time::sleep(first).await;
         loop {
-            if let Some((name, version)) = self.application() {
-                if let Err(error) = self.wadm.deploy_manifest(&name, Some(&version)).await {
-                    warn!(%error, "wadm does not look at the hosts yet");
+            {
+                let _deploying = self.deploying.lock().await;
+                if let Err(error) = application::deploy_again(&self.wadm).await {
+                    warn!(error = error.chain(), "wadm does not look at the hosts yet");
                 }
             }
             tokio::time::sleep(NUDGE_PAUSE).await;
@@ -304,8 +316,12 @@ impl Lattice {
     /// It cannot be rendered or wadm refuses it.
     pub async fn deploy(&self, file: &Path) -> Result<String, Error> {
         let manifest = self.manifest(Some(file))?;
+        let _deploying = self.deploying.lock().await;
         let (name, version) = application::deploy(&self.wadm, &manifest).await?;
-        *self.deployed.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.clone(), version.clone()));
+        *self
+            .application
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(name.clone());
         Ok(format!("{name} {version} deployed through wadm"))
     }
 
@@ -334,6 +350,15 @@ pub(crate) async fn leaf_ready(place: &Place) -> Result<(), Error> {
         asked.map(|_| ()).map_err(|error| error.to_string())
     })
     .await
+}
+
+fn remove(directory: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(directory) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", directory, source))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn edge_port(ports: &mut Ports, asked: Option<u16>) -> Result<u16, Error> {

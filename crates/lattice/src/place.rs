@@ -15,7 +15,7 @@ use crate::port::Ports;
 use crate::probe;
 use crate::process_tree::Provider;
 use crate::region::HOME;
-use crate::supervise::Supervised;
+use crate::supervise::{State, Supervised};
 use crate::wan::WanLink;
 use crate::wasm_host::{HostOptions, WasmHost};
 use crate::workspace::{self, Workspace};
@@ -156,8 +156,14 @@ impl Place {
             .clone()
     }
 
-    /// Starts a wasmCloud host and makes it the region's; gives back the one before.
+    /// Starts a wasmCloud host and makes it the region's; gives back the one before. Does nothing
+    /// in a region that was killed.
     pub fn start_host(&self) -> Option<Arc<WasmHost>> {
+        // Under the lock, `kill` either finds this host or has been seen here.
+        let mut slot = self.host.write().unwrap_or_else(PoisonError::into_inner);
+        if self.killed() {
+            return None;
+        }
         let host = WasmHost::start(
             self.launcher.clone(),
             &self.workspace,
@@ -168,10 +174,12 @@ impl Place {
                 labels: self.labels(),
             },
         );
-        self.host
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(Arc::new(host))
+        slot.replace(Arc::new(host))
+    }
+
+    /// Makes an earlier host the region's again; the one in its place is killed.
+    pub fn reinstate(&self, host: Arc<WasmHost>) {
+        *self.host.write().unwrap_or_else(PoisonError::into_inner) = Some(host);
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
@@ -196,12 +204,12 @@ impl Place {
     /// Whether the whole region was killed on demand.
     #[must_use]
     pub fn killed(&self) -> bool {
-        self.killed.load(Ordering::Relaxed)
+        self.killed.load(Ordering::SeqCst)
     }
 
     /// SIGKILLs everything in the region; it stays dead until [`Self::revive`].
     pub async fn kill(&self) {
-        self.killed.store(true, Ordering::Relaxed);
+        self.killed.store(true, Ordering::SeqCst);
         let host = async {
             if let Some(host) = self.host() {
                 host.kill(true).await;
@@ -227,11 +235,17 @@ impl Place {
             valkey.revive().await;
         }
         self.servers_ready().await?;
-        if let Some(host) = self.host() {
-            host.pause(false).await;
-            host.process().revive().await;
+        self.killed.store(false, Ordering::SeqCst);
+        match self.host() {
+            Some(host) if host.process().status().state != State::Stopped => {
+                host.pause(false).await;
+                host.process().revive().await;
+            }
+            // It was being replaced when the region was killed.
+            _ => {
+                self.start_host();
+            }
         }
-        self.killed.store(false, Ordering::Relaxed);
         Ok(())
     }
 

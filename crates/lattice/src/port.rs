@@ -30,7 +30,9 @@ impl Ports {
     ///
     /// The directory of the lock files cannot be made.
     pub fn new() -> Result<Self, Error> {
-        let directory = std::env::temp_dir().join("lattice-ports");
+        // One per user, as nobody else may write there; ports in use are found by binding, too.
+        let directory =
+            std::env::temp_dir().join(format!("lattice-ports-{}", nix::unistd::getuid()));
         std::fs::create_dir_all(&directory)
             .map_err(|source| Error::io("create", &directory, source))?;
         // Starting at a place of its own spares two lattices most of each other's locks.

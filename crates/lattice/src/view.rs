@@ -41,7 +41,7 @@ impl Lattice {
     }
 
     async fn application_status(&self) -> String {
-        let Some((name, _)) = self.application() else {
+        let Some(name) = self.application() else {
             return "not deployed".into();
         };
         match timeout(WADM_DEADLINE, application::status(&self.wadm, &name)).await {

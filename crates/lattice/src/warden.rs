@@ -85,18 +85,21 @@ pub fn watch(lattice: Weak<Lattice>, now: &Lattice) -> JoinHandle<()> {
                 // Lets the weak reference decide now and then.
                 () = tokio::time::sleep(Duration::from_secs(5)) => {}
             }
+            let mut again = Vec::new();
             while let Some(region) = strong.warden.next() {
                 strong.warden.say(Some(format!("restarting the host of {region}")));
-                match strong.place(&region) {
-                    Ok(place) if place.killed() => {}
-                    Ok(place) => {
-                        if let Err(error) = restart(&strong, place).await {
-                            warn!(region, error = error.chain(), "a restarted host is not ready");
-                        }
-                    }
-                    Err(error) => warn!(error = error.chain(), "cannot restart a host"),
+                let Ok(place) = strong.place(&region) else { continue };
+                if down_on_demand(place) {
+                    // Its next host is a new one anyway.
+                    continue;
+                }
+                if let Err(error) = restart(&strong, place).await {
+                    warn!(region, error = error.chain(), "a host could not be restarted yet");
+                    again.push(region);
                 }
             }
+            // Without waking: they are tried again after the pause above.
+            strong.warden.lock().extend(again);
             strong.warden.say(None);
         }
     })
@@ -112,29 +115,38 @@ async fn hub_returned(lattice: &Lattice) {
     if let Err(error) = application::ready(&lattice.wadm, TURN).await {
         warn!(error = error.chain(), "wadm is not ready");
     }
-    for place in &lattice.places {
-        lattice.warden.distrust(&place.name);
-    }
+    lattice.distrust_all();
+}
+
+fn down_on_demand(place: &Place) -> bool {
+    place.killed()
+        || place
+            .host()
+            .is_some_and(|host| host.process().status().state == State::Killed)
 }
 
 async fn restart(lattice: &Lattice, place: &Place) -> Result<(), Error> {
     info!(region = place.name, "restarting the host");
     leaf_ready(place).await?;
-    let before = place.host();
-    if place.name == HOME {
-        // No port is bound by this host, so two can overlap.
-        let old = place.start_host();
-        lattice.host_ready(place).await?;
-        let ready = lattice.serves_again(place, TURN).await;
-        if let Some(old) = old {
-            old.stop().await;
+    if place.name != HOME {
+        if let Some(before) = place.host() {
+            before.stop().await;
         }
-        return ready;
+        place.start_host();
+        lattice.host_ready(place).await?;
+        return lattice.serves_again(place, TURN).await;
     }
-    if let Some(before) = before {
-        before.stop().await;
+    // No port is bound by this host, so two can overlap.
+    let before = place.start_host();
+    let ready = async {
+        lattice.host_ready(place).await?;
+        lattice.serves_again(place, TURN).await
+    };
+    let ready = ready.await;
+    match before {
+        Some(before) if ready.is_ok() => before.stop().await,
+        Some(before) => place.reinstate(before),
+        None => {}
     }
-    place.start_host();
-    lattice.host_ready(place).await?;
-    lattice.serves_again(place, TURN).await
+    ready
 }

@@ -52,13 +52,12 @@ pub(super) async fn up(directory: &Path, up: &Up) -> Result<ExitCode, Error> {
         reader
             .read_to_string(&mut news)
             .map_err(|source| Error::io("read", &path, source))?;
-        print!("{news}");
-        let _ = std::io::stdout().flush();
+        let _ = std::io::stdout().write_all(news.as_bytes());
         if let Some(exit) = child.try_wait().map_err(failed)? {
             return Err(Error::Refused(format!("it did not come up ({exit})")));
         }
         if fetch_status(directory).await.is_ok() {
-            println!("running in the background; `lattice status` shows it, `lattice down` ends it");
+            say!("running in the background; `lattice status` shows it, `lattice down` ends it");
             return Ok(ExitCode::SUCCESS);
         }
     }

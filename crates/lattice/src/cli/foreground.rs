@@ -21,11 +21,11 @@ pub(super) async fn up(options: Options) -> Result<ExitCode, Error> {
     let directory = options.state_dir.clone();
     let mut interrupt = interrupts()?;
     let started = Instant::now();
-    let stage = |what: &str| println!("{:>6.1} s  {what}", started.elapsed().as_secs_f64());
+    let stage = |what: &str| say!("{:>6.1} s  {what}", started.elapsed().as_secs_f64());
     let lattice = tokio::select! {
         lattice = Lattice::start(options, &stage) => lattice?,
         () = interrupt.wait() => {
-            println!("interrupted; what was started is gone");
+            say!("interrupted; what was started is gone");
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -34,8 +34,8 @@ pub(super) async fn up(options: Options) -> Result<ExitCode, Error> {
         let lattice = Arc::clone(&lattice);
         async move { control::serve(lattice, &directory, asked_down).await }
     });
-    println!("\n{}", lattice.status().await.table());
-    println!("Ctrl-C ends it; in another terminal: lattice kill {}", first_region(&lattice));
+    say!("\n{}", lattice.status().await.table());
+    say!("Ctrl-C ends it; in another terminal: lattice kill {}", first_region(&lattice));
 
     let result = tokio::select! {
         () = interrupt.wait() => Ok(()),
@@ -46,7 +46,7 @@ pub(super) async fn up(options: Options) -> Result<ExitCode, Error> {
         },
         () = show(&lattice) => Ok(()),
     };
-    println!("\nending …");
+    say!("\nending …");
     tokio::select! {
         () = lattice.stop() => {}
         // A second Ctrl-C: dropping the lattice kills what is left.
@@ -68,14 +68,14 @@ async fn show(lattice: &Lattice) {
     loop {
         let status = lattice.status().await;
         if terminal {
-            print!("\r\x1b[2K{}", status.line());
-            // A terminal that went away must not end the lattice.
-            let _ = std::io::stdout().flush();
+            let mut out = std::io::stdout();
+            let _ = write!(out, "\r\x1b[2K{}", status.line());
+            let _ = out.flush();
         } else {
             let states: Vec<_> = status.regions.iter().map(|region| region.state).collect();
             let line = format!("{states:?}{:?}", status.healing);
             if !shown.is_empty() && line != shown {
-                println!("{}", status.line());
+                say!("{}", status.line());
             }
             shown = line;
         }

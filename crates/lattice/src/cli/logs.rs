@@ -35,7 +35,7 @@ impl Logs {
         let mut open = Vec::new();
         for path in files {
             if many {
-                println!("==> {} <==", path.display());
+                say!("==> {} <==", path.display());
             }
             open.push(self.tail(&path)?);
         }

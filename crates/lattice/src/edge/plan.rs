@@ -18,12 +18,14 @@ impl<T: Clone> Plan<T> {
         }
     }
 
-    /// The next region that is not `busy` with an earlier attempt for the same request.
+    /// The next region. In the first round it is not one that is `busy` with an earlier attempt for the same request;
+    /// later a busy one is asked again, as its first answer may be lost and there may be no other region.
     pub fn next(&mut self, busy: impl Fn(&T) -> bool) -> Option<T> {
         while self.next < self.end {
             let candidate = self.order.get(self.next % self.order.len())?;
+            let again = self.next >= self.order.len();
             self.next += 1;
-            if !busy(candidate) {
+            if again || !busy(candidate) {
                 return Some(candidate.clone());
             }
         }
@@ -47,9 +49,18 @@ mod tests {
         assert_eq!(plan.next(|_| false), Some("iad"));
         assert_eq!(plan.next(|_| false), Some("fra"));
         assert_eq!(plan.starts_round(), Some(true));
-        assert_eq!(plan.next(|region| *region == "iad"), Some("fra"));
+        assert_eq!(plan.next(|_| false), Some("iad"));
+        assert_eq!(plan.next(|_| false), Some("fra"));
         assert_eq!(plan.starts_round(), None);
         assert_eq!(plan.next(|_| false), None);
+    }
+
+    #[test]
+    fn a_region_that_is_slow_alone_is_asked_again() {
+        let mut plan = Plan::new(vec!["iad"], 2);
+        assert_eq!(plan.next(|_| false), Some("iad"));
+        assert_eq!(plan.next(|_| true), Some("iad"));
+        assert_eq!(plan.next(|_| true), None);
     }
 
     #[test]

@@ -116,21 +116,16 @@ fn list(names: &[String]) -> String {
 /// At most this many characters of a value are repeated.
 const SHOWN: usize = 80;
 
-/// A value as it may appear in a message: short, and without what stands before the `@` of a
-/// URL's authority (people do put passwords there).
+/// A value as it may appear in a message: short, and without what stands before the `@` of a URL's
+/// authority (people do put passwords there). Of a URL with a query or fragment, where they do so
+/// too, only the scheme.
 fn printable(value: &str) -> String {
-    let mut text = String::new();
-    match value.rsplit_once('@') {
-        Some((before, after)) => {
-            if let Some((scheme, _)) = before.split_once("://") {
-                text.push_str(scheme);
-                text.push_str("://");
-            }
-            text.push_str("…@");
-            text.push_str(after);
-        }
-        None => text.push_str(value),
-    }
+    let mut text = match (value.rsplit_once('@'), value.split_once("://")) {
+        (_, Some((scheme, rest))) if rest.contains(['?', '#']) => format!("{scheme}://…"),
+        (Some((_, host)), Some((scheme, _))) => format!("{scheme}://…@{host}"),
+        (Some((_, host)), None) => format!("…@{host}"),
+        (None, _) => value.to_owned(),
+    };
     if text.chars().count() > SHOWN {
         text = text.chars().take(SHOWN).collect();
         text.push('…');
@@ -169,6 +164,14 @@ mod tests {
             let message = ConfigError::invalid("url", value, "a URL").to_string();
             assert!(!message.contains("hun"), "{message}");
             assert!(message.contains("@valkey:6379"), "{message}");
+        }
+        for value in [
+            "redis://valkey/?password=hunter2",
+            "redis://user:hunt?er2@valkey",
+            "redis://valkey/#hunter2@valkey",
+        ] {
+            let message = ConfigError::invalid("url", value, "a URL").to_string();
+            assert!(!message.contains("hun") && !message.contains("er2"), "{message}");
         }
     }
 
