@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::plan::Pace;
-use crate::sample::{Samples, Summary};
+use crate::sample::{ratio, Samples, Summary};
 
 /// What the visitors' browser says it is.
 pub const USER_AGENT: &str =
@@ -51,13 +51,23 @@ pub async fn visit(
     while let Some(seen) = visitors.join_next().await {
         all.append(seen?);
     }
-    // Until the last good answer: the wait for one that is lost is no work.
-    let elapsed = all
-        .last
-        .map_or(Duration::ZERO, |last| last.saturating_duration_since(begin));
+    // A visitor whose answer is lost comes late, which says nothing of the others' rate. Views that take longer than
+    // all of the measuring are counted until the last one came.
+    let (answers, elapsed) = if all.in_time >= connections {
+        (all.in_time, pace.measure)
+    } else {
+        (
+            all.samples.len(),
+            all.last
+                .map_or(Duration::ZERO, |last| last.saturating_duration_since(begin)),
+        )
+    };
     let summarise = |(step, samples): (String, Samples)| (step, samples.summarise(elapsed, 0));
     Ok(Load {
-        summary: all.samples.summarise(elapsed, all.failed),
+        summary: Summary {
+            per_second: ratio(answers, elapsed),
+            ..all.samples.summarise(elapsed, all.failed)
+        },
         steps: all.steps.into_iter().map(summarise).collect(),
         failure: all.failure,
     })
@@ -75,6 +85,8 @@ struct Seen {
     failed: usize,
     failure: Option<String>,
     last: Option<Instant>,
+    /// Answers within the measuring.
+    in_time: usize,
 }
 
 impl Seen {
@@ -86,11 +98,14 @@ impl Seen {
         self.failed += other.failed;
         self.failure = self.failure.take().or(other.failure);
         self.last = self.last.max(other.last);
+        self.in_time += other.in_time;
     }
 
-    fn answer(&mut self, took: Duration, server_timing: Option<&str>) {
+    fn answer(&mut self, took: Duration, end: Instant, server_timing: Option<&str>) {
+        let now = Instant::now();
         self.samples.add(took);
-        self.last = Some(Instant::now());
+        self.last = Some(now);
+        self.in_time += usize::from(now <= end);
         for (step, took) in server_timing.into_iter().flat_map(steps) {
             self.steps.entry(step.to_owned()).or_default().add(took);
         }
@@ -143,7 +158,7 @@ impl Visitor {
             let took = started.elapsed();
             let counts = started >= begin;
             match answer {
-                Ok(answer) if counts => seen.answer(took, answer.server_timing.as_deref()),
+                Ok(answer) if counts => seen.answer(took, end, answer.server_timing.as_deref()),
                 Ok(_) => {}
                 Err(error) => {
                     self.connection = None;

@@ -81,8 +81,9 @@ pub fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
+/// How many a second; 0 when there was no time.
 #[allow(clippy::cast_precision_loss)]
-fn ratio(count: usize, elapsed: Duration) -> f64 {
+pub fn ratio(count: usize, elapsed: Duration) -> f64 {
     if elapsed.is_zero() {
         0.0
     } else {

@@ -124,23 +124,26 @@ fn where_it_goes(section: &Section) -> String {
         ("the page, as a visitor sees it", page),
         ("  its four calls, as the component sees them", called),
         (
-            "    the same calls with a kept client",
+            "    made here, with a client per call as the host does",
+            section.bare_us(Over::WrpcPerCall),
+        ),
+        (
+            "    made here, with a kept client",
             section.bare_us(Over::Wrpc),
         ),
         (
-            "    the same calls with a client per call",
-            section.bare_us(Over::WrpcPerCall),
+            "  choosing and adding up, between the calls",
+            inside - called,
         ),
-        ("  drawing, between the calls", inside - called),
+        ("  the rest: drawing, HTTP, instance", page - inside),
         (
-            "  outside the component's clock: HTTP, instance",
-            page - inside,
-        ),
-        (
-            "    /health, which is nothing else",
+            "    of it HTTP and instance (/health)",
             section.p50(Design::CloudHello, "/health"),
         ),
-        ("through the edge", section.p50(Design::Edge, "/")),
+        (
+            "the edge in front adds",
+            section.p50(Design::Edge, "/") - page,
+        ),
     ];
     rows.extend(parts.map(|(part, us)| vec![part.to_owned(), milliseconds(us)]));
     let mut text = align(&rows);
