@@ -171,7 +171,10 @@ mod tests {
             "redis://valkey/#hunter2@valkey",
         ] {
             let message = ConfigError::invalid("url", value, "a URL").to_string();
-            assert!(!message.contains("hun") && !message.contains("er2"), "{message}");
+            assert!(
+                !message.contains("hun") && !message.contains("er2"),
+                "{message}"
+            );
         }
     }
 
