@@ -31,7 +31,12 @@ use crate::wan::Direction;
 #[command(name = "lattice", version, arg_required_else_help = true)]
 pub struct Cli {
     /// Where the lattice keeps its files; one lattice runs per directory.
-    #[arg(long, global = true, env = "LATTICE_STATE_DIR", default_value = ".lattice")]
+    #[arg(
+        long,
+        global = true,
+        env = "LATTICE_STATE_DIR",
+        default_value = ".lattice"
+    )]
     state_dir: PathBuf,
     #[command(subcommand)]
     command: Command,
@@ -212,7 +217,10 @@ async fn start(directory: &Path, up: Up) -> Result<ExitCode, Error> {
 
 /// A second `up` shows what runs; it fails only if other regions were asked for.
 fn already_running(status: &Status, up: &Up) -> Result<ExitCode, Error> {
-    say!("a lattice is already running here (process {}):\n", status.pid);
+    say!(
+        "a lattice is already running here (process {}):\n",
+        status.pid
+    );
     say!("{}", status.table().trim_end());
     let running: Vec<&str> = status
         .regions
@@ -232,13 +240,17 @@ fn already_running(status: &Status, up: &Up) -> Result<ExitCode, Error> {
 
 async fn down(directory: &Path) -> Result<ExitCode, Error> {
     say!("{}", done(ask(directory, &Request::Down).await?)?);
-    crate::probe::until("the end of the lattice", Duration::from_secs(30), || async {
-        match crate::workspace::Workspace::claim(directory) {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err("it still runs".to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
-    })
+    crate::probe::until(
+        "the end of the lattice",
+        Duration::from_secs(30),
+        || async {
+            match crate::workspace::Workspace::claim(directory) {
+                Ok(Some(_)) => Ok(()),
+                Ok(None) => Err("it still runs".to_owned()),
+                Err(error) => Err(error.to_string()),
+            }
+        },
+    )
     .await?;
     say!("down; the counted visits are kept for the next `up`");
     Ok(ExitCode::SUCCESS)
@@ -247,7 +259,10 @@ async fn down(directory: &Path) -> Result<ExitCode, Error> {
 async fn package(files: &[PathBuf], out: &Path) -> Result<ExitCode, Error> {
     std::fs::create_dir_all(out).map_err(|source| Error::io("create", out, source))?;
     for file in files {
-        let made = if file.extension().is_some_and(|extension| extension == "wasm") {
+        let made = if file
+            .extension()
+            .is_some_and(|extension| extension == "wasm")
+        {
             artifact::component(file, out)
         } else {
             artifact::provider(file, out).await

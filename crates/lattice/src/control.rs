@@ -173,9 +173,7 @@ async fn obey(lattice: &Arc<Lattice>, request: Request) -> Result<Answer, Error>
         Request::Pause { region, process } => lattice.pause(&region, process.as_deref()).await?,
         Request::Cut { region, direction } => lattice.cut(&region, direction)?,
         Request::Heal { region } => lattice.heal(region.as_deref()).await?,
-        Request::Revive { region, process } => {
-            lattice.revive(&region, process.as_deref()).await?
-        }
+        Request::Revive { region, process } => lattice.revive(&region, process.as_deref()).await?,
         Request::Deploy { file } => lattice.deploy(&file).await?,
         Request::Manifest { file } => lattice.manifest(file.as_deref())?,
         Request::Down => "going down".into(),

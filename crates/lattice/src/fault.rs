@@ -31,11 +31,17 @@ impl Lattice {
         match process {
             None => {
                 if place.name == HOME {
-                    tokio::join!(self.hub.nats.kill(true), self.hub.wadm.kill(true), place.kill());
+                    tokio::join!(
+                        self.hub.nats.kill(true),
+                        self.hub.wadm.kill(true),
+                        place.kill()
+                    );
                 } else {
                     place.kill().await;
                 }
-                Ok(format!("region {region} is dead; `lattice revive {region}` brings it back"))
+                Ok(format!(
+                    "region {region} is dead; `lattice revive {region}` brings it back"
+                ))
             }
             Some(process) => {
                 match self.hub_process(place, process) {
@@ -74,7 +80,9 @@ impl Lattice {
                 format!("{region} {process}")
             }
         };
-        Ok(format!("{what} is paused; `lattice heal {region}` lets it go on"))
+        Ok(format!(
+            "{what} is paused; `lattice heal {region}` lets it go on"
+        ))
     }
 
     /// Cuts a region's link to the hub: nothing is reset, bytes just stop arriving.
@@ -85,7 +93,9 @@ impl Lattice {
     pub fn cut(&self, region: &str, direction: Direction) -> Result<String, Error> {
         let place = self.place(region)?;
         place.link.cut(direction);
-        Ok(format!("{region} is cut off; `lattice heal {region}` mends the link"))
+        Ok(format!(
+            "{region} is cut off; `lattice heal {region}` mends the link"
+        ))
     }
 
     /// Undoes `cut` and `pause`, in one region or in all.
@@ -105,7 +115,8 @@ impl Lattice {
                 self.hub.wadm.resume().await;
             }
             let host_was_paused = place.host().is_some_and(|host| paused(host.process()));
-            let was_apart = host_was_paused || paused(&place.leaf) || place.link.status().cut.is_some();
+            let was_apart =
+                host_was_paused || paused(&place.leaf) || place.link.status().cut.is_some();
             place.pause(false).await;
             place.link.heal();
             // The hosts' watchers do not survive it (docs/failure-model.md).

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::task::JoinHandle;
 use tracing::warn;
+use wadm_types::api::StatusType;
 
 use crate::application;
 use crate::edge::{Edge, EdgeConfig, Upstream};
@@ -83,7 +84,10 @@ impl Lattice {
     ///
     /// Another lattice runs in the state directory, something is missing, or something does not
     /// become ready in time. What was started is killed then.
-    pub async fn start(options: Options, stage: &(dyn Fn(&str) + Sync)) -> Result<Arc<Self>, Error> {
+    pub async fn start(
+        options: Options,
+        stage: &(dyn Fn(&str) + Sync),
+    ) -> Result<Arc<Self>, Error> {
         let Some(claim) = Workspace::claim(&options.state_dir)? else {
             return Err(Error::Refused(format!(
                 "a lattice is already running in {}",
@@ -100,17 +104,20 @@ impl Lattice {
         };
         let mut ports = Ports::new()?;
         let edge_port = edge_port(&mut ports, options.port)?;
-        let launcher = Launcher::new(workspace.toolbox.platform.clone()).map_err(|source| {
-            Error::Spawn {
+        let launcher =
+            Launcher::new(workspace.toolbox.platform.clone()).map_err(|source| Error::Spawn {
                 name: "the launching thread".into(),
                 source,
-            }
-        })?;
+            })?;
 
         let hub = Hub::start(&mut ports, &launcher, &workspace).await?;
         stage("hub: NATS with JetStream");
         let mut places = Vec::new();
-        let codes = options.regions.as_slice().iter().map(crate::region::Code::as_str);
+        let codes = options
+            .regions
+            .as_slice()
+            .iter()
+            .map(crate::region::Code::as_str);
         for name in std::iter::once(HOME).chain(codes) {
             // Between two regions are two links, each crossed once each way.
             let link = WanLink::bind(probe::loopback(hub.leaf_port), options.wan / 4)
@@ -119,9 +126,15 @@ impl Lattice {
                     name: format!("the WAN link of {name}"),
                     source,
                 })?;
-            let place =
-                Place::start(name, name == HOME, &mut ports, link, launcher.clone(), &workspace)
-                    .await?;
+            let place = Place::start(
+                name,
+                name == HOME,
+                &mut ports,
+                link,
+                launcher.clone(),
+                &workspace,
+            )
+            .await?;
             places.push(place);
         }
         for ready in join_all(places.iter().map(Place::servers_ready)).await {
@@ -171,7 +184,10 @@ impl Lattice {
         let manifest = lattice.options.manifest.clone();
         let deployed = lattice.deploy(&manifest).await?;
         stage(&deployed);
-        let serving = lattice.places.iter().map(|place| lattice.serves(place, SERVING_DEADLINE));
+        let serving = lattice
+            .places
+            .iter()
+            .map(|place| lattice.serves(place, SERVING_DEADLINE));
         tokio::select! {
             serving = join_all(serving) => serving.into_iter().collect::<Result<(), Error>>()?,
             never = lattice.nudge_wadm(NUDGE_PAUSE) => match never {},
@@ -258,7 +274,11 @@ impl Lattice {
             }
         });
         seen.await.map_err(|error| match error {
-            Error::NotReady { what, seconds, last } => Error::NotReady {
+            Error::NotReady {
+                what,
+                seconds,
+                last,
+            } => Error::NotReady {
                 what,
                 seconds,
                 last: format!("{last}; see `lattice logs {} host`", place.name),
@@ -293,6 +313,34 @@ impl Lattice {
             }
             tokio::time::sleep(NUDGE_PAUSE).await;
         }
+    }
+
+    /// Has wadm look again at an application that is not as its manifest says and about which
+    /// wadm has nothing new to say. It may wait for ever: a link whose config does not exist yet is
+    /// refused by the hosts, and wadm, which asks for both at once, does not look at the answer.
+    ///
+    /// Gives what wadm says now, for the next time.
+    pub(crate) async fn urge_wadm(&self, before: Option<String>) -> Option<String> {
+        let name = self.application()?;
+        let status =
+            tokio::time::timeout(NUDGE_PAUSE, application::status(&self.wadm, &name)).await;
+        let Ok(Ok((kind, message))) = status else {
+            return None;
+        };
+        if kind == StatusType::Deployed {
+            return None;
+        }
+        let now = Some(format!("{kind:?}: {message}"));
+        if now == before {
+            let _deploying = self.deploying.lock().await;
+            if let Err(error) = application::deploy_again(&self.wadm).await {
+                warn!(
+                    error = error.chain(),
+                    "wadm does not look at the application yet"
+                );
+            }
+        }
+        now
     }
 
     /// The manifest as rendered for the regions and ports of this lattice.

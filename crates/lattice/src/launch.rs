@@ -84,7 +84,10 @@ fn spawn(leash: &PathBuf, spec: &Spec) -> io::Result<Child> {
     if std::fs::metadata(&spec.log).is_ok_and(|log| log.len() > LOG_LIMIT) {
         std::fs::rename(&spec.log, spec.log.with_extension("log.1"))?;
     }
-    let log = OpenOptions::new().create(true).append(true).open(&spec.log)?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&spec.log)?;
     Command::new(leash)
         .arg("leash")
         .arg("--parent")

@@ -26,7 +26,8 @@ pub fn render(file: &Path, regions: &[(String, u16)]) -> Result<String, Error> {
         path: file.to_owned(),
         reason,
     };
-    let mut manifest: Value = serde_yaml::from_str(&text).map_err(|error| bad(error.to_string()))?;
+    let mut manifest: Value =
+        serde_yaml::from_str(&text).map_err(|error| bad(error.to_string()))?;
     let components = manifest
         .get_mut("spec")
         .and_then(|spec| spec.get_mut("components"))
@@ -138,10 +139,16 @@ spec:
     fn each_region_gets_its_own_http_server() {
         let (manifest, _) = rendered(&[("sin", 9001), ("gru", 9002)]);
         let components = manifest["spec"]["components"].as_sequence().unwrap();
-        let names: Vec<_> = components.iter().map(|c| c["name"].as_str().unwrap()).collect();
+        let names: Vec<_> = components
+            .iter()
+            .map(|c| c["name"].as_str().unwrap())
+            .collect();
         assert_eq!(names, ["hello", "http-server-sin", "http-server-gru"]);
         let gru = &components[2]["traits"];
-        assert_eq!(gru[0]["properties"]["spread"][0]["requirements"]["region"], "gru");
+        assert_eq!(
+            gru[0]["properties"]["spread"][0]["requirements"]["region"],
+            "gru"
+        );
         let config = &gru[1]["properties"]["source"]["config"][0];
         assert_eq!(config["name"], "http-gru");
         assert_eq!(config["properties"]["address"], "127.0.0.1:9002");
@@ -150,7 +157,9 @@ spec:
     #[test]
     fn relative_images_become_absolute() {
         let (manifest, dir) = rendered(&[]);
-        let image = manifest["spec"]["components"][0]["properties"]["image"].as_str().unwrap();
+        let image = manifest["spec"]["components"][0]["properties"]["image"]
+            .as_str()
+            .unwrap();
         assert_eq!(image, format!("file://{}/build/hello.wasm", dir.display()));
     }
 
@@ -160,6 +169,9 @@ spec:
         let file = dir.path().join("wadm.yaml");
         std::fs::write(&file, "spec: {}").unwrap();
         let error = render(&file, &[]).unwrap_err().to_string();
-        assert!(error.contains("wadm.yaml") && error.contains("spec.components"), "{error}");
+        assert!(
+            error.contains("wadm.yaml") && error.contains("spec.components"),
+            "{error}"
+        );
     }
 }

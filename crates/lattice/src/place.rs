@@ -138,7 +138,10 @@ impl Place {
     /// One does not within 15 s.
     pub async fn servers_ready(&self) -> Result<(), Error> {
         let deadline = Duration::from_secs(15);
-        for (what, port) in [("NATS", Some(self.ports.nats)), ("Valkey", self.ports.valkey)] {
+        for (what, port) in [
+            ("NATS", Some(self.ports.nats)),
+            ("Valkey", self.ports.valkey),
+        ] {
             if let Some(port) = port {
                 let what = format!("{what} of region {}", self.name);
                 probe::until(&what, deadline, || probe::accepts(port)).await?;

@@ -54,7 +54,11 @@ impl Ports {
     pub fn take(&mut self) -> Result<u16, Error> {
         for _ in RANGE {
             let port = self.next;
-            self.next = if port + 1 < RANGE.end { port + 1 } else { RANGE.start };
+            self.next = if port + 1 < RANGE.end {
+                port + 1
+            } else {
+                RANGE.start
+            };
             if self.claim(port) {
                 return Ok(port);
             }
@@ -65,7 +69,12 @@ impl Ports {
     /// Takes `port` if it is free.
     pub fn claim(&mut self, port: u16) -> bool {
         let path = self.directory.join(port.to_string());
-        let Ok(file) = OpenOptions::new().create(true).truncate(false).write(true).open(path) else {
+        let Ok(file) = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+        else {
             return false;
         };
         let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {

@@ -35,7 +35,12 @@ pub fn providers(host: u32) -> Vec<Provider> {
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| parent(*pid) == Some(host))
-        .filter_map(|pid| Some(Provider { name: name(pid)?, pid }))
+        .filter_map(|pid| {
+            Some(Provider {
+                name: name(pid)?,
+                pid,
+            })
+        })
         .collect();
     found.sort_by_key(|provider| provider.pid);
     found

@@ -76,7 +76,11 @@ impl Codes {
 
 impl Default for Codes {
     fn default() -> Self {
-        Self(["iad", "fra", "sin"].map(|code| Code(code.to_owned())).into())
+        Self(
+            ["iad", "fra", "sin"]
+                .map(|code| Code(code.to_owned()))
+                .into(),
+        )
     }
 }
 

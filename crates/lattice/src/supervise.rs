@@ -53,11 +53,17 @@ pub struct Status {
 }
 
 enum Order {
-    Kill { hold: bool, done: oneshot::Sender<()> },
+    Kill {
+        hold: bool,
+        done: oneshot::Sender<()>,
+    },
     Pause(oneshot::Sender<()>),
     Resume(oneshot::Sender<()>),
     Revive(oneshot::Sender<()>),
-    Stop { grace: Duration, done: oneshot::Sender<()> },
+    Stop {
+        grace: Duration,
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// Makes the [`Spec`] of the next start; the host gets a new identity each time.
@@ -175,7 +181,8 @@ impl Keeper {
                 Ok(child) => self.watch_over(&spec.name, child).await,
                 Err(error) => {
                     warn!(process = spec.name, %error, "failed to start");
-                    self.publish.send_modify(|status| status.last_exit = Some(error.to_string()));
+                    self.publish
+                        .send_modify(|status| status.last_exit = Some(error.to_string()));
                     Next::Restart
                 }
             };

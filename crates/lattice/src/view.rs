@@ -71,8 +71,12 @@ impl Lattice {
         if let Some(host) = &host {
             processes.push(process("host", host.process()));
         }
-        let servers_run = processes.iter().all(|process| process.state == State::Running);
-        let paused = processes.iter().any(|process| process.state == State::Paused);
+        let servers_run = processes
+            .iter()
+            .all(|process| process.state == State::Running);
+        let paused = processes
+            .iter()
+            .any(|process| process.state == State::Paused);
         let providers = place.providers();
         let provided = !providers.is_empty();
         processes.extend(providers.into_iter().map(|provider| ProcessStatus {
@@ -95,7 +99,10 @@ impl Lattice {
         };
         RegionStatus {
             name: place.name.clone(),
-            url: place.ports.http.map(|port| format!("http://127.0.0.1:{port}")),
+            url: place
+                .ports
+                .http
+                .map(|port| format!("http://127.0.0.1:{port}")),
             host_id: host.map(|host| host.id()).unwrap_or_default(),
             state,
             cut: link.cut,

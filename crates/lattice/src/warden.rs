@@ -42,7 +42,10 @@ impl Warden {
     /// What is being done, for people.
     #[must_use]
     pub fn doing(&self) -> Option<String> {
-        self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.doing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn say(&self, what: Option<String>) {
@@ -50,7 +53,9 @@ impl Warden {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.distrusted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Home first: all regions depend on its store.
@@ -63,13 +68,19 @@ impl Warden {
     }
 }
 
-/// Watches the hub and restarts distrusted hosts, until the lattice is gone.
+/// How often the supervision looks at what nobody tells it.
+const ROUND: Duration = Duration::from_secs(2);
+
+/// Watches the hub, restarts distrusted hosts and keeps wadm at work, until the lattice is gone.
 pub fn watch(lattice: Weak<Lattice>, now: &Lattice) -> JoinHandle<()> {
     let mut hub = now.hub.nats.watch();
     let mut starts = hub.borrow().starts;
+    let mut pending = None;
     tokio::spawn(async move {
         loop {
-            let Some(strong) = lattice.upgrade() else { return };
+            let Some(strong) = lattice.upgrade() else {
+                return;
+            };
             tokio::select! {
                 changed = hub.changed() => {
                     if changed.is_err() {
@@ -82,19 +93,27 @@ pub fn watch(lattice: Weak<Lattice>, now: &Lattice) -> JoinHandle<()> {
                     }
                 }
                 () = strong.warden.wake.notified() => {}
-                // Lets the weak reference decide now and then.
-                () = tokio::time::sleep(Duration::from_secs(5)) => {}
+                // Lets the weak reference decide now and then, too.
+                () = tokio::time::sleep(ROUND) => pending = strong.urge_wadm(pending).await,
             }
             let mut again = Vec::new();
             while let Some(region) = strong.warden.next() {
-                strong.warden.say(Some(format!("restarting the host of {region}")));
-                let Ok(place) = strong.place(&region) else { continue };
+                strong
+                    .warden
+                    .say(Some(format!("restarting the host of {region}")));
+                let Ok(place) = strong.place(&region) else {
+                    continue;
+                };
                 if down_on_demand(place) {
                     // Its next host is a new one anyway.
                     continue;
                 }
                 if let Err(error) = restart(&strong, place).await {
-                    warn!(region, error = error.chain(), "a host could not be restarted yet");
+                    warn!(
+                        region,
+                        error = error.chain(),
+                        "a host could not be restarted yet"
+                    );
                     again.push(region);
                 }
             }
@@ -107,7 +126,9 @@ pub fn watch(lattice: Weak<Lattice>, now: &Lattice) -> JoinHandle<()> {
 
 async fn hub_returned(lattice: &Lattice) {
     info!("the hub has been away: restarting wadm and the hosts, one region at a time");
-    lattice.warden.say(Some("the hub is back; restarting wadm".into()));
+    lattice
+        .warden
+        .say(Some("the hub is back; restarting wadm".into()));
     if let Err(error) = lattice.hub.jetstream_ready(TURN).await {
         warn!(error = error.chain(), "the hub is not ready");
     }

@@ -83,7 +83,11 @@ impl WasmHost {
     /// Stops or continues the host and its providers.
     pub async fn pause(&self, pause: bool) {
         for provider in self.providers() {
-            provider.signal(if pause { Signal::SIGSTOP } else { Signal::SIGCONT });
+            provider.signal(if pause {
+                Signal::SIGSTOP
+            } else {
+                Signal::SIGCONT
+            });
         }
         if pause {
             self.process.pause().await;
@@ -124,11 +128,18 @@ fn make_spec(workspace: Workspace, options: HostOptions, id: Arc<Mutex<String>>)
             format!("--js-domain={HUB_DOMAIN}"),
             "--heartbeat-seconds=5".to_owned(),
         ];
-        args.extend(labels.iter().map(|(key, value)| format!("--label={key}={value}")));
+        args.extend(
+            labels
+                .iter()
+                .map(|(key, value)| format!("--label={key}={value}")),
+        );
         let mut env = BTreeMap::from([
             ("TMPDIR".to_owned(), scratch.display().to_string()),
             // Not an argument, as those are visible to every user of the machine.
-            ("LATTICE_HOST_SEED".to_owned(), key.seed().unwrap_or_default()),
+            (
+                "LATTICE_HOST_SEED".to_owned(),
+                key.seed().unwrap_or_default(),
+            ),
             (
                 "OTEL_RESOURCE_ATTRIBUTES".to_owned(),
                 format!("cloud.region={region},host.id={}", key.public_key()),

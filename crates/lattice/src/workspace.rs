@@ -82,7 +82,9 @@ pub fn socket_path(directory: &Path) -> PathBuf {
 /// The log file of a process of the lattice in `directory`.
 #[must_use]
 pub fn log_path(directory: &Path, region: &str, process: &str) -> PathBuf {
-    directory.join("logs").join(format!("{region}-{process}.log"))
+    directory
+        .join("logs")
+        .join(format!("{region}-{process}.log"))
 }
 
 /// Writes a file the lattice's programs read.

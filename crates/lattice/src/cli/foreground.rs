@@ -35,7 +35,10 @@ pub(super) async fn up(options: Options) -> Result<ExitCode, Error> {
         async move { control::serve(lattice, &directory, asked_down).await }
     });
     say!("\n{}", lattice.status().await.table());
-    say!("Ctrl-C ends it; in another terminal: lattice kill {}", first_region(&lattice));
+    say!(
+        "Ctrl-C ends it; in another terminal: lattice kill {}",
+        first_region(&lattice)
+    );
 
     let result = tokio::select! {
         () = interrupt.wait() => Ok(()),
@@ -93,15 +96,19 @@ impl Interrupts {
 }
 
 fn interrupts() -> Result<Interrupts, Error> {
-    [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
-        .into_iter()
-        .map(signal)
-        .collect::<Result<Vec<_>, _>>()
-        .map(Interrupts)
-        .map_err(|source| Error::Spawn {
-            name: "the signal handlers".into(),
-            source,
-        })
+    [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ]
+    .into_iter()
+    .map(signal)
+    .collect::<Result<Vec<_>, _>>()
+    .map(Interrupts)
+    .map_err(|source| Error::Spawn {
+        name: "the signal handlers".into(),
+        source,
+    })
 }
 
 fn log_to_file(options: &Options) -> Result<(), Error> {
@@ -116,7 +123,8 @@ fn log_to_file(options: &Options) -> Result<(), Error> {
         .map_err(|source| Error::io("open", &path, source))?;
     tracing_subscriber::fmt()
         .with_env_filter(
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,lattice=info")),
+            EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| EnvFilter::new("warn,lattice=info")),
         )
         .with_ansi(false)
         .with_writer(Mutex::new(file))

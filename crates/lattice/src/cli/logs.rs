@@ -55,27 +55,53 @@ impl Logs {
     fn files(&self, logs: &Path) -> Result<Vec<PathBuf>, Error> {
         let mut names: Vec<String> = std::fs::read_dir(logs)
             .map_err(|source| Error::io("read", logs, source))?
-            .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".log")?.to_owned()))
+            .filter_map(|entry| {
+                Some(
+                    entry
+                        .ok()?
+                        .file_name()
+                        .to_str()?
+                        .strip_suffix(".log")?
+                        .to_owned(),
+                )
+            })
             .collect();
         names.sort();
         let regions = |name: &String| Some(name.split_once('-')?.0.to_owned());
         let mut known: Vec<String> = names.iter().filter_map(regions).collect();
         known.dedup();
         let prefix = format!("{}-", self.region);
-        let of_region: Vec<&String> = names.iter().filter(|name| name.starts_with(&prefix)).collect();
+        let of_region: Vec<&String> = names
+            .iter()
+            .filter(|name| name.starts_with(&prefix))
+            .collect();
         if of_region.is_empty() {
-            return Err(Error::Unknown { kind: "region", name: self.region.clone(), known });
+            return Err(Error::Unknown {
+                kind: "region",
+                name: self.region.clone(),
+                known,
+            });
         }
         let Some(process) = &self.process else {
-            return Ok(of_region.iter().map(|name| logs.join(format!("{name}.log"))).collect());
+            return Ok(of_region
+                .iter()
+                .map(|name| logs.join(format!("{name}.log")))
+                .collect());
         };
-        let process = if PROVIDERS.contains(&process.as_str()) { "host" } else { process };
+        let process = if PROVIDERS.contains(&process.as_str()) {
+            "host"
+        } else {
+            process
+        };
         let wanted = format!("{prefix}{process}");
         if !of_region.contains(&&wanted) {
             return Err(Error::Unknown {
                 kind: "process",
                 name: process.to_owned(),
-                known: of_region.iter().map(|name| name[prefix.len()..].to_owned()).collect(),
+                known: of_region
+                    .iter()
+                    .map(|name| name[prefix.len()..].to_owned())
+                    .collect(),
             });
         }
         Ok(vec![logs.join(format!("{wanted}.log"))])
@@ -85,7 +111,8 @@ impl Logs {
         let wrong = |source| Error::io("read", path, source);
         let mut file = File::open(path).map_err(wrong)?;
         let length = file.metadata().map_err(wrong)?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).map_err(wrong)?;
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))
+            .map_err(wrong)?;
         let lines: Vec<Vec<u8>> = BufReader::new(&mut file)
             .split(b'\n')
             .collect::<Result<_, _>>()
@@ -93,7 +120,11 @@ impl Logs {
         let mut out = std::io::stdout().lock();
         for line in &lines[lines.len().saturating_sub(self.lines)..] {
             // A closed pipe (`| head`) is no error of ours.
-            if out.write_all(line).and_then(|()| out.write_all(b"\n")).is_err() {
+            if out
+                .write_all(line)
+                .and_then(|()| out.write_all(b"\n"))
+                .is_err()
+            {
                 break;
             }
         }
