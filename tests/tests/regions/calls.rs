@@ -67,8 +67,13 @@ async fn calls(running: &Running, region: &str) -> Vec<String> {
     functions
 }
 
+/// Past the edge, which might ask twice.
 async fn view(running: &Running, region: &str) {
-    let answer = reqwest::get(running.url_of(region)).await.unwrap();
+    let client = reqwest::Client::builder()
+        .timeout(seconds(10))
+        .build()
+        .unwrap();
+    let answer = client.get(running.url_of(region)).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     answer.bytes().await.unwrap();
 }
