@@ -9,6 +9,7 @@ SHELL := bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROVIDERS := fly-io-metadata kind-metadata keyvalue-valkey
 COMPONENTS := cloud-hello naive-hello
+E2E := regions cli faults browser
 LATTICE := $(TARGET)/release/lattice
 REGIONS ?= iad,fra,sin
 WAN_MS ?= 80
@@ -26,7 +27,7 @@ setup: ## Fetch nats-server, valkey-server and the wasm target, where missing
 	@crates/lattice/tools/setup.sh
 
 build: setup ## Build every program, and the artifacts to deploy into build/
-	$(call stage,programs,cargo build --locked --release --workspace --exclude cloud-hello)
+	$(call stage,programs,cargo build --locked --release --workspace)
 	$(call stage,components,cargo build --locked --release --target wasm32-wasip2 $(COMPONENTS:%=--package %))
 	$(call stage,artifacts,$(LATTICE) package --out build $(PROVIDERS:%=$(TARGET)/release/%) $(foreach c,$(COMPONENTS),$(TARGET)/wasm32-wasip2/release/$(subst -,_,$(c)).wasm))
 
@@ -40,20 +41,20 @@ check: setup ## Formatting, lints, vendored WIT, manifests and deployment trees
 test: unit e2e ## Every test: unit, property, contract, and end to end
 
 unit: setup ## Unit, property and contract tests, with real NATS and Valkey
-	cargo test --locked --release --workspace --exclude e2e
+	cargo test --locked --release --workspace
 
 e2e: build ## End-to-end tests over a real lattice, and in a real browser
 	@crates/lattice/tools/browser.sh
-	cargo test --locked --release --package e2e -- --test-threads=1
+	cargo test --locked --release --workspace --features e2e/lattice-tests $(E2E:%=--test %) -- --test-threads=1
 
-demo: build ## Start three regions on this machine, with $(WAN_MS) ms between them, and show their page's address
+demo: build ## Start three regions on this machine, with a WAN between them, and show their page's address
 	@$(LATTICE) up --regions $(REGIONS) --wan-ms $(WAN_MS) $(ARGS)
 
 down: ## End the lattice that `make demo` started
 	@$(LATTICE) down
 
 bench: build ## Measure, side by side, and print a table and JSON
-	cargo run --locked --release --package bench -- $(ARGS)
+	@$(TARGET)/release/bench $(ARGS)
 
 clean: ## Remove what was built and what a lattice kept; .tools stays
 	cargo clean

@@ -39,7 +39,10 @@ impl Logs {
             }
             open.push(self.tail(&path)?);
         }
-        while self.follow {
+        if !self.follow {
+            return Ok(ExitCode::SUCCESS);
+        }
+        loop {
             for file in &mut open {
                 let mut news = Vec::new();
                 // A log that was put aside ends here; the next `logs` finds the new one.
@@ -49,7 +52,6 @@ impl Logs {
             let _ = std::io::stdout().flush();
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        Ok(ExitCode::SUCCESS)
     }
 
     fn files(&self, logs: &Path) -> Result<Vec<PathBuf>, Error> {
