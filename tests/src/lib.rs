@@ -6,7 +6,7 @@
 //! * [`door`]: a manifest whose effect can be seen from outside;
 //! * [`program`]: the `lattice` command line, as a person uses it;
 //! * [`browser`]: headless Chromium;
-//! * [`wait`]: deadlines.
+//! * [`wait`], deadlines.
 //!
 //! The tests need what `make build` makes; `make e2e` does both.
 

@@ -5,7 +5,14 @@
 use std::path::{Path, PathBuf};
 
 /// Where no documentation of ours lies.
-const SKIPPED: [&str; 6] = ["target", "build", ".git", ".tools", ".lattice", "node_modules"];
+const SKIPPED: [&str; 6] = [
+    "target",
+    "build",
+    ".git",
+    ".tools",
+    ".lattice",
+    "node_modules",
+];
 
 #[test]
 fn every_relative_link_of_the_documentation_resolves() {
@@ -20,7 +27,11 @@ fn every_relative_link_of_the_documentation_resolves() {
 fn a_broken_link_is_found() {
     let directory = tempfile::tempdir().unwrap();
     let page = directory.path().join("page.md");
-    std::fs::write(&page, "[here](page.md) [web](https://example.org) ![gone](images/gone.png)").unwrap();
+    std::fs::write(
+        &page,
+        "[here](page.md) [web](https://example.org) ![gone](images/gone.png)",
+    )
+    .unwrap();
     let broken = broken_links(&page);
     assert_eq!(broken.len(), 1, "{broken:?}");
     assert!(broken[0].contains("images/gone.png"));

@@ -85,6 +85,7 @@ impl Serve for ServeClient {
             let incoming = Params {
                 inner: incoming,
                 deadline: Some(Box::pin(tokio::time::sleep(limit))),
+                first: true,
             };
             (context, outgoing, incoming)
         }))
@@ -97,6 +98,8 @@ impl Serve for ServeClient {
 pub struct Params<R> {
     inner: R,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Nothing has been read yet.
+    first: bool,
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Params<R> {
@@ -105,9 +108,16 @@ impl<R: AsyncRead + Unpin> AsyncRead for Params<R> {
         cx: &mut TaskContext<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let first = std::mem::take(&mut self.first);
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
         if read.is_ready() {
             return read;
+        }
+        // Parameters come with the call itself, or as many of them as one message holds: a call
+        // that brought nothing has none. The message that says so would cost a round trip, and
+        // when it is lost, it holds up every call of the function behind it.
+        if first {
+            return Poll::Ready(Ok(()));
         }
         match self.deadline.as_mut().map(|late| late.as_mut().poll(cx)) {
             Some(Poll::Ready(())) => Poll::Ready(Err(io::Error::new(
@@ -124,6 +134,7 @@ impl<R: Index<R>> Index<Self> for Params<R> {
         Ok(Self {
             inner: self.inner.index(path)?,
             deadline: None,
+            first: false,
         })
     }
 }
@@ -139,6 +150,7 @@ mod tests {
         let mut params = Params {
             inner: incoming,
             deadline: Some(Box::pin(tokio::time::sleep(Duration::from_millis(20)))),
+            first: true,
         };
         caller.write_all(b"half").await.unwrap();
         let mut half = [0; 4];
@@ -146,5 +158,16 @@ mod tests {
         assert_eq!(&half, b"half");
         let late = params.read(&mut half).await.unwrap_err();
         assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_brings_nothing_has_no_parameters() {
+        let (_caller, incoming) = tokio::io::duplex(64);
+        let mut params = Params {
+            inner: incoming,
+            deadline: None,
+            first: true,
+        };
+        assert_eq!(params.read(&mut [0; 4]).await.unwrap(), 0);
     }
 }
