@@ -267,7 +267,7 @@ impl Lattice {
                 Some(port) => {
                     let asked = probe::get(port, "/api/regions", Duration::from_secs(2)).await;
                     match asked? {
-                        (200, _) => Ok(()),
+                        (200, _) => self.known_healthy(place),
                         (status, _) => Err(format!("GET /api/regions answers {status}")),
                     }
                 }
@@ -285,6 +285,16 @@ impl Lattice {
             },
             other => other,
         })
+    }
+
+    /// Whether the edge, which looks once a second, sends visitors to the region.
+    fn known_healthy(&self, place: &Place) -> Result<(), String> {
+        let regions = self.edge.status().regions;
+        let known = regions.iter().find(|region| region.region == place.name);
+        match known {
+            Some(region) if !region.healthy => Err("the edge has not found it healthy yet".into()),
+            _ => Ok(()),
+        }
     }
 
     /// Waits until a region with a new host serves, and has wadm look at it meanwhile: left to
