@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use e2e::door::versioned;
-use e2e::program::{gone, pids, Foreground, Program};
+use e2e::program::{gone, pids, send, Foreground, Program};
 use e2e::stage::Tails;
 use e2e::wait::{seconds, until};
 use lattice::status::{RegionState, Status};
@@ -250,7 +250,7 @@ fn a_changed_manifest_is_deployed_and_the_same_version_twice_is_refused() {
                 .await
                 .map_err(|error| error.to_string())?;
             for region in status.regions.iter().filter(|region| region.url.is_some()) {
-                let subject = format!("wasmbus.ctl.v1.default.host.{}.inv", region.host_id);
+                let subject = format!("wasmbus.ctl.v1.default.host.get.{}", region.host_id);
                 let answer = nats
                     .request(subject, "".into())
                     .await
@@ -287,6 +287,7 @@ fn a_detached_lattice_runs_beside_another_until_down_leaves_nothing_of_it() {
             "{said}"
         );
         let status = program.running().await;
+        let _killed_at_last = Background(status.pid);
         assert_eq!(status.serving(), (1, 1));
         let other = shared.running().await;
         assert_ne!(status.url, other.url);
@@ -328,6 +329,17 @@ fn neither_sigkill_nor_ctrl_c_leaves_an_orphan_and_the_counts_survive_both() {
         assert!(exit.success(), "{exit}");
         gone(&after).await;
     });
+}
+
+/// A lattice in the background, which must not outlive a test that fails.
+struct Background(u32);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            send(self.0, Signal::SIGTERM);
+        }
+    }
 }
 
 /// Waits until all is as after the start.
