@@ -73,7 +73,7 @@ impl Guest for NaiveHello {
     fn handle(request: IncomingRequest, response_out: ResponseOutparam) {
         let headers = request.headers();
         let first = |name: &str| {
-            let values = headers.get(&name.to_owned());
+            let values = headers.get(name);
             values.into_iter().next().unwrap_or_default()
         };
         let response = route::respond(
@@ -97,10 +97,10 @@ impl Guest for NaiveHello {
 fn send(response: &Response, response_out: ResponseOutparam) {
     let headers = Fields::new();
     for (name, value) in &response.headers {
-        let _ = headers.append(&(*name).to_owned(), &value.as_bytes().to_vec());
+        let _ = headers.append(name, value.as_bytes());
     }
     let length = response.body.len().to_string();
-    let _ = headers.append(&"content-length".to_owned(), &length.into_bytes());
+    let _ = headers.append("content-length", length.as_bytes());
     let outgoing = OutgoingResponse::new(headers);
     let _ = outgoing.set_status_code(response.status);
     let body = outgoing.body().ok().filter(|_| response.send_body);
