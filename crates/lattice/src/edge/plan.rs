@@ -18,12 +18,13 @@ impl<T: Clone> Plan<T> {
         }
     }
 
-    /// The next region. In the first round it is not one that is `busy` with an earlier attempt for the same request;
-    /// later a busy one is asked again, as its first answer may be lost and there may be no other region.
+    /// The next region that is not `busy` with an earlier attempt for the same request. After the first round one that
+    /// is busy alone is asked again: its answer may be lost, and no other region has one.
     pub fn next(&mut self, busy: impl Fn(&T) -> bool) -> Option<T> {
+        let alone = self.order.iter().filter(|region| busy(region)).count() == 1;
         while self.next < self.end {
             let candidate = self.order.get(self.next % self.order.len())?;
-            let again = self.next >= self.order.len();
+            let again = alone && self.next >= self.order.len();
             self.next += 1;
             if again || !busy(candidate) {
                 return Some(candidate.clone());
@@ -53,6 +54,14 @@ mod tests {
         assert_eq!(plan.next(|_| false), Some("fra"));
         assert_eq!(plan.starts_round(), None);
         assert_eq!(plan.next(|_| false), None);
+    }
+
+    #[test]
+    fn regions_that_are_slow_together_are_not_asked_again() {
+        let mut plan = Plan::new(vec!["iad", "fra"], 2);
+        assert_eq!(plan.next(|_| false), Some("iad"));
+        assert_eq!(plan.next(|region| *region == "iad"), Some("fra"));
+        assert_eq!(plan.next(|_| true), None);
     }
 
     #[test]
