@@ -41,7 +41,7 @@ check: setup ## Formatting, lints, vendored WIT, manifests and deployment trees
 test: unit e2e ## Every test: unit, property, contract, and end to end
 
 unit: setup ## Unit, property and contract tests, with real NATS and Valkey
-	cargo test --locked --release --workspace
+	cargo test --locked --release --workspace --no-fail-fast
 
 e2e: build ## End-to-end tests over a real lattice, and in a real browser
 	@crates/lattice/tools/browser.sh
