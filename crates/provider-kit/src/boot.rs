@@ -2,23 +2,26 @@
 
 use std::pin::pin;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::watch;
-use tracing::{error, info, Instrument as _};
+use tracing::{error, info, warn, Instrument as _};
 use wasmcloud_provider_sdk::provider::{initialize_host_data, run_provider};
 use wasmcloud_provider_sdk::{get_connection, HostData, Provider as _};
 
 use crate::adapter::Adapter;
 use crate::{
     deadline::within, guard, host_data, label_source, logging, serve, Capability, Environment,
-    Health, Labels, Links, RawConfig, ServeClient, ServeExports, ServeOptions, Serving,
+    Health, Labels, LinkId, Links, RawConfig, ServeClient, ServeExports, ServeOptions, Serving,
 };
 
 /// How long the SDK may take to tell the host that the provider stops.
 const ANSWER_STOP: Duration = Duration::from_secs(1);
+
+/// How often lost links are looked for.
+const LOOK_FOR_LOST: Duration = Duration::from_millis(250);
 
 /// Runs the provider `C`, called `name`, until its host stops it; `exports` is the `serve`
 /// function generated from its WIT. This is all of a provider's `main`.
@@ -122,6 +125,10 @@ async fn provide<C: Capability>(
         },
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
+        link = lost_link(&environment.links) => {
+            warn!(%link, "a link by which calls come never came: leaving, to be started with it");
+            Ok(())
+        }
     };
     // After the host's own stop this changes nothing: all of it has happened.
     if let Err(err) = adapter.shutdown().await {
@@ -129,4 +136,14 @@ async fn provide<C: Capability>(
     }
     info!("stopped");
     outcome
+}
+
+/// Resolves when a link is lost.
+async fn lost_link<L>(links: &Links<L>) -> LinkId {
+    loop {
+        tokio::time::sleep(LOOK_FOR_LOST).await;
+        if let Some(link) = links.lost(Instant::now()) {
+            return link;
+        }
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use wasmcloud_provider_sdk::Context;
 
@@ -88,12 +89,21 @@ struct Entry<L> {
 /// clone; clones share one table.
 pub struct Links<L> {
     table: Arc<RwLock<HashMap<LinkId, Entry<L>>>>,
+    missed: Arc<Mutex<HashMap<LinkId, Instant>>>,
 }
+
+/// How long a call's link may stay unknown to a provider that has no link at all.
+const LOST: Duration = Duration::from_secs(2);
+/// How long to one that serves others meanwhile.
+const LOST_AMONG_OTHERS: Duration = Duration::from_secs(10);
+/// How many missing links are remembered.
+const MISSED: usize = 64;
 
 impl<L> Clone for Links<L> {
     fn clone(&self) -> Self {
         Self {
             table: Arc::clone(&self.table),
+            missed: Arc::clone(&self.missed),
         }
     }
 }
@@ -102,6 +112,7 @@ impl<L> Default for Links<L> {
     fn default() -> Self {
         Self {
             table: Arc::default(),
+            missed: Arc::default(),
         }
     }
 }
@@ -137,8 +148,36 @@ impl<L> Links<L> {
                 id: id.clone(),
                 source: Box::new(source.clone()),
             }),
-            None => Err(LinkError::Missing(id.clone())),
+            None => {
+                let mut missed = self.missed();
+                if missed.len() < MISSED {
+                    missed.entry(id.clone()).or_insert_with(Instant::now);
+                }
+                Err(LinkError::Missing(id.clone()))
+            }
         }
+    }
+
+    /// A link by which calls come though nobody put it, for so long that nobody will.
+    ///
+    /// A host sends a link to the providers it has started, and hands a starting one those it had
+    /// before. What it sends in between, before the provider listens, is lost. Only a restart
+    /// brings it.
+    pub(crate) fn lost(&self, now: Instant) -> Option<LinkId> {
+        let patience = if self.read().is_empty() {
+            LOST
+        } else {
+            LOST_AMONG_OTHERS
+        };
+        let missed = self.missed();
+        let lost = missed
+            .iter()
+            .find(|(_, since)| now.saturating_duration_since(**since) >= patience);
+        lost.map(|(id, _)| id.clone())
+    }
+
+    fn missed(&self) -> std::sync::MutexGuard<'_, HashMap<LinkId, Instant>> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All links that are ready.
@@ -171,6 +210,7 @@ impl<L> Links<L> {
         };
         // Written outside of `make`, so that a slow one blocks no call.
         self.write().insert(id.clone(), Entry { config, state });
+        self.missed().remove(&id);
         self.get(&id).map(|_| ())
     }
 
@@ -280,5 +320,23 @@ mod tests {
         assert_eq!(*links.get(&id).unwrap(), "v:1");
         assert!(links.unready().is_empty());
         assert_eq!(links.ready().len(), 1);
+    }
+
+    #[test]
+    fn a_link_by_which_calls_come_is_lost_when_it_stays_away_and_not_when_it_comes() {
+        let links = Links::default();
+        let (absent, late) = (
+            LinkId::new("hello", "default"),
+            LinkId::new("api", "default"),
+        );
+        assert!(links.get(&absent).is_err() && links.get(&late).is_err());
+        let now = Instant::now();
+        assert_eq!(links.lost(now), None, "both may be on their way");
+        assert!(links.lost(now + LOST).is_some());
+        put(&links, late, "redis://127.0.0.1", None);
+        assert_eq!(links.lost(now + LOST), None, "others are served meanwhile");
+        assert_eq!(links.lost(now + LOST_AMONG_OTHERS), Some(absent.clone()));
+        put(&links, absent, "redis://127.0.0.1", None);
+        assert_eq!(links.lost(now + LOST_AMONG_OTHERS), None);
     }
 }
