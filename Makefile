@@ -45,7 +45,7 @@ unit: setup ## Unit, property and contract tests, with real NATS and Valkey
 
 e2e: build ## End-to-end tests over a real lattice, and in a real browser
 	@crates/lattice/tools/browser.sh
-	cargo test --locked --release --workspace --features e2e/lattice-tests $(E2E:%=--test %) -- --test-threads=1
+	cargo test --locked --release --workspace --features e2e/lattice-tests $(E2E:%=--test %) --no-fail-fast -- --test-threads=1
 
 demo: build ## Start three regions on this machine, with a WAN between them, and show their page's address
 	@$(LATTICE) up --regions $(REGIONS) --wan-ms $(WAN_MS) $(ARGS)

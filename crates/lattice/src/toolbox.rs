@@ -17,28 +17,29 @@ pub struct Toolbox {
 
 impl Toolbox {
     /// Looks for each program in its environment variable (`NATS_SERVER`, `VALKEY_SERVER`,
-    /// `LATTICE_PLATFORM`), then in `.tools/bin` of `root`, beside this program, and on the PATH.
+    /// `LATTICE_PLATFORM`), then in `.tools/bin` of `root` or a directory above it, beside this
+    /// program, and on the PATH.
     ///
     /// # Errors
     ///
     /// One of them is missing; the error names the Makefile target that brings it.
     pub fn find(root: &Path) -> Result<Self, Error> {
-        let tools = root.join(".tools/bin");
         Ok(Self {
-            nats_server: find("nats-server", "NATS_SERVER", &tools, "setup")?,
-            valkey_server: find("valkey-server", "VALKEY_SERVER", &tools, "setup")?,
-            platform: find("lattice-platform", "LATTICE_PLATFORM", &tools, "build")?,
+            nats_server: find("nats-server", "NATS_SERVER", root, "setup")?,
+            valkey_server: find("valkey-server", "VALKEY_SERVER", root, "setup")?,
+            platform: find("lattice-platform", "LATTICE_PLATFORM", root, "build")?,
         })
     }
 }
 
-fn find(program: &str, variable: &str, tools: &Path, fix: &'static str) -> Result<PathBuf, Error> {
+fn find(program: &str, variable: &str, root: &Path, fix: &'static str) -> Result<PathBuf, Error> {
     let mut candidates = Vec::new();
     if let Some(path) = std::env::var_os(variable) {
         // A person who names a program wants that one or an error.
         candidates.push(PathBuf::from(path));
     } else {
-        candidates.push(tools.join(program));
+        let tools = |directory: &Path| directory.join(".tools/bin").join(program);
+        candidates.extend(root.ancestors().map(tools));
         if let Ok(own) = std::env::current_exe() {
             // Tests run one directory below the programs.
             candidates.extend(own.ancestors().skip(1).take(2).map(|dir| dir.join(program)));
