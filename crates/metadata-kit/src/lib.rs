@@ -9,7 +9,8 @@
 //!
 //! - [`Metadata`], [`Region`] and [`RegionCode`] are what is known of a machine.
 //! - [`catalogue`] knows the names of Fly.io's regions.
-//! - [`Platform`] is what a provider implements; [`Unresolved`] why it has no answer.
+//! - [`Platform`] is what a provider implements; [`Unresolved`] why it has no answer,
+//!   for which [`chain`] words an error.
 //! - [`Provider`] is the capability: links, config, handler.
 //! - [`serve`] is what `main` hands to `provider_kit::run`.
 
@@ -23,5 +24,5 @@ mod resolver;
 
 pub use bindings::serve;
 pub use metadata::{Metadata, Region, RegionCode, RegionCodeError, REGION_CODE_ALLOWED};
-pub use platform::{Platform, Unresolved};
+pub use platform::{chain, Platform, Unresolved};
 pub use provider::Provider;

@@ -1,5 +1,6 @@
 //! What differs between the metadata providers.
 
+use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
@@ -38,4 +39,17 @@ pub struct Unresolved {
     /// What can be said without the platform. Used only while there is nothing better: an
     /// earlier complete answer stays in place.
     pub fallback: Option<Box<Metadata>>,
+}
+
+/// An error and its causes, in one line: the reason of an [`Unresolved`].
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(err) = cause {
+        line.push_str(": ");
+        line.push_str(&err.to_string());
+        cause = err.source();
+    }
+    line
 }

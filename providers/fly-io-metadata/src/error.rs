@@ -42,17 +42,3 @@ pub enum Error {
     #[error(transparent)]
     Late(#[from] DeadlineExceeded),
 }
-
-impl Error {
-    /// The error and its causes, in one line.
-    pub fn chain(&self) -> String {
-        let mut line = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(err) = cause {
-            line.push_str(": ");
-            line.push_str(&err.to_string());
-            cause = err.source();
-        }
-        line
-    }
-}

@@ -90,11 +90,11 @@ impl Platform for Fly {
         match (metadata, found, named) {
             (Some(metadata), Ok(_), Ok(())) => Ok(metadata),
             (Some(metadata), Err(err), _) | (Some(metadata), _, Err(err)) => Err(Unresolved {
-                reason: err.chain(),
+                reason: metadata_kit::chain(&err),
                 fallback: Some(Box::new(metadata)),
             }),
             (None, found, _) => Err(Unresolved {
-                reason: found.err().unwrap_or(Error::NoRegion).chain(),
+                reason: metadata_kit::chain(&found.err().unwrap_or(Error::NoRegion)),
                 fallback: None,
             }),
         }

@@ -69,7 +69,7 @@ impl Platform for Kind {
             Err(err) => {
                 let fallback = self.metadata(None, labels, host_id).ok();
                 return Err(Unresolved {
-                    reason: err.chain(),
+                    reason: metadata_kit::chain(&err),
                     fallback: fallback.map(Box::new),
                 });
             }
