@@ -1,0 +1,503 @@
+//! Taking in what other regions wrote: read what is here, merge, put in place.
+//!
+//! One batch at a time. What it covers is noted in the same atomic step that puts its last entry in
+//! place, so a vector never promises what is not there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::status::{shown, ConflictStatus};
+use super::{Config, Engine, Notice, Task};
+use crate::clock::Hlc;
+use crate::entry::Entry;
+use crate::merge::{conflict, merge, Seen};
+use crate::region::{Author, Region};
+use crate::store::{Change, Commit, Cursor, Op, Row};
+use crate::vector::VersionVector;
+use crate::wire::{Applied, Message, Push};
+
+/// Writes that are parked because an earlier one is still on its way.
+const MAX_PARKED: usize = 1_024;
+/// Conflicts and registers ahead that are remembered by name.
+const MAX_LISTED: usize = 100;
+
+/// What waits to be applied.
+#[derive(Debug)]
+pub(super) enum Batch {
+    Push(Push),
+    Page {
+        peer: Region,
+        cursor: Cursor,
+        seen: VersionVector,
+        end: Option<VersionVector>,
+        repair: bool,
+        entries: Vec<(String, Entry)>,
+    },
+}
+
+impl Batch {
+    fn load(&self) -> Load {
+        match self {
+            Self::Push(push) => Load::of(&push.entries),
+            Self::Page { entries, .. } => Load::of(entries),
+        }
+    }
+}
+
+/// How much something is to keep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) entries: usize,
+    bytes: usize,
+}
+
+impl Load {
+    fn of(entries: &[(String, Entry)]) -> Self {
+        let bytes = entries.iter().map(|(key, entry)| weight(key, entry));
+        Self {
+            entries: entries.len(),
+            bytes: bytes.fold(0, usize::saturating_add),
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            entries: self.entries.saturating_add(other.entries),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self {
+            entries: self.entries.saturating_sub(other.entries),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
+}
+
+/// Bytes of a key and its value, and something for each part of a counter.
+fn weight(key: &str, entry: &Entry) -> usize {
+    const SHARD: usize = 64;
+    let value = entry.register.as_ref().and_then(|r| r.value.as_ref());
+    let value = value.map_or(0, |value| value.len());
+    let shards = entry.shards.len().saturating_mul(SHARD);
+    key.len().saturating_add(value).saturating_add(shards)
+}
+
+/// What is being applied.
+#[derive(Debug)]
+pub(super) struct Applying {
+    /// Per key, what came in, each with what its sender had seen.
+    incoming: BTreeMap<String, Vec<(Entry, Arc<VersionVector>)>>,
+    /// The keys in the order in which they become visible.
+    keys: Vec<String>,
+    /// The weight of what came in for each of them.
+    weights: Vec<usize>,
+    /// How many of the keys are in place.
+    done: usize,
+    /// How many are tried in one step; fewer after a conflict with a component's write.
+    size: usize,
+    /// What is covered when all are in place.
+    raise: VersionVector,
+    cursor: Option<(Region, Cursor)>,
+    /// Authors that wait to hear of it.
+    acks: Vec<Author>,
+    /// Whether what was collected counts as lost.
+    repair: bool,
+    /// The last page of a pull from this peer.
+    ends: Option<Region>,
+}
+
+impl Engine {
+    pub(super) fn push(&mut self, from: Region, push: Push) {
+        if push.author.region != from {
+            return self.refuse_impostor(from, push.author);
+        }
+        if !self.phase.takes_in() || push.first > push.last {
+            return;
+        }
+        self.enqueue(Batch::Push(push));
+    }
+
+    pub(super) fn enqueue(&mut self, batch: Batch) {
+        let waiting = self.waiting.plus(batch.load());
+        let full = waiting.entries > self.config.queue || waiting.bytes > self.config.queue_bytes;
+        if full && matches!(batch, Batch::Push(_)) && self.waiting != Load::default() {
+            // It is not lost: the next hello shows that it is missing, and it is pulled.
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        self.waiting = waiting;
+        self.inbox.push_back(batch);
+    }
+
+    /// Starts on the next batch, if nothing is under way.
+    pub(super) fn pump(&mut self) {
+        if !self.phase.takes_in() {
+            return;
+        }
+        while self.applying.is_none() {
+            let Some(batch) = self.inbox.pop_front() else {
+                break;
+            };
+            self.waiting = self.waiting.minus(batch.load());
+            match batch {
+                Batch::Push(push) => self.start_pushes(push),
+                Batch::Page {
+                    peer,
+                    cursor,
+                    seen,
+                    end,
+                    repair,
+                    entries,
+                } => {
+                    let seen = Arc::new(seen);
+                    let mut applying = Applying::new(repair);
+                    applying.cursor = Some((peer.clone(), cursor));
+                    if let Some(end) = end {
+                        applying.raise = end;
+                        applying.ends = Some(peer);
+                    }
+                    for (key, entry) in entries {
+                        applying.add(key, entry, seen.clone());
+                    }
+                    self.start(applying);
+                }
+            }
+        }
+        self.pull_on();
+    }
+
+    /// Applies a push, and those that wait behind it and fit on.
+    fn start_pushes(&mut self, first: Push) {
+        let mut applying = Applying::new(false);
+        let mut next = Some(first);
+        while let Some(push) = next {
+            self.add_push(&mut applying, push);
+            let fits = applying.fitting(&self.config) == applying.keys.len()
+                && applying.keys.len() < self.config.rows;
+            let more = fits && matches!(self.inbox.front(), Some(Batch::Push(_)));
+            next = if more { self.inbox.pop_front() } else { None }.and_then(|batch| {
+                self.waiting = self.waiting.minus(batch.load());
+                match batch {
+                    Batch::Push(push) => Some(push),
+                    Batch::Page { .. } => None,
+                }
+            });
+        }
+        if !applying.raise.is_empty() {
+            self.start(applying);
+        }
+    }
+
+    fn add_push(&mut self, applying: &mut Applying, push: Push) {
+        let covered = |engine: &Self, applying: &Applying| {
+            engine
+                .vector
+                .get(&push.author)
+                .max(applying.raise.get(&push.author))
+        };
+        let have = covered(self, applying);
+        if push.last <= have {
+            return self.acknowledge_again(&push);
+        }
+        if push.first > have.saturating_add(1) {
+            // An earlier write is missing: writes of one author become visible in their order.
+            self.park(push);
+            return;
+        }
+        let (author, last) = (push.author.clone(), push.last);
+        let seen = Arc::new(push.seen);
+        for (key, entry) in push.entries {
+            applying.add(key, entry, seen.clone());
+        }
+        applying.raise.raise(&author, last);
+        if push.ack && !applying.acks.contains(&author) {
+            applying.acks.push(author.clone());
+        }
+        // What was parked may fit on now.
+        let next = self
+            .parked
+            .range((author.clone(), 0)..=(author.clone(), last.saturating_add(1)))
+            .next()
+            .map(|(at, _)| at.clone());
+        if let Some(parked) = next.and_then(|at| self.take_parked(&at)) {
+            self.add_push(applying, parked);
+        }
+    }
+
+    /// Keeps a write until the earlier one is here, if there is room; what is not kept is pulled.
+    fn park(&mut self, push: Push) {
+        let load = Load::of(&push.entries);
+        let bytes = self.parked_load.plus(load).bytes;
+        if self.parked.len() >= MAX_PARKED || bytes > self.config.queue_bytes {
+            return;
+        }
+        let at = (push.author.clone(), push.first);
+        self.parked_load = self.parked_load.plus(load);
+        if let Some(twin) = self.parked.insert(at, push) {
+            self.parked_load = self.parked_load.minus(Load::of(&twin.entries));
+        }
+    }
+
+    fn take_parked(&mut self, at: &(Author, u64)) -> Option<Push> {
+        let push = self.parked.remove(at)?;
+        self.parked_load = self.parked_load.minus(Load::of(&push.entries));
+        Some(push)
+    }
+
+    fn acknowledge_again(&mut self, push: &Push) {
+        if push.ack {
+            self.acknowledge(push.author.clone());
+        }
+    }
+
+    fn acknowledge(&mut self, author: Author) {
+        let seq = self.vector.get(&author);
+        let to = author.region.clone();
+        self.send(Some(to), Message::Applied(Applied { author, seq }));
+    }
+
+    fn start(&mut self, mut applying: Applying) {
+        applying.size = applying.fitting(&self.config);
+        self.applying = Some(applying);
+        self.apply_next();
+    }
+
+    fn apply_next(&mut self) {
+        let Some(applying) = &self.applying else {
+            return;
+        };
+        let keys = applying.current().to_vec();
+        if keys.is_empty() {
+            self.commit(Vec::new(), Hlc::default());
+        } else {
+            self.store(Task::ApplyRead, Op::Read { keys });
+        }
+    }
+
+    pub(super) fn apply_read(&mut self, rows: Vec<Row>) {
+        let Some(applying) = &self.applying else {
+            return;
+        };
+        let repair = applying.repair;
+        let nothing = VersionVector::default();
+        let bound = self.now.wall_ms.saturating_add(self.config.clock_bound_ms);
+        let mut changes = Vec::new();
+        let mut notices = Vec::new();
+        let mut mark = Hlc::default();
+        for row in rows {
+            let Some(incoming) = applying.incoming.get(&row.key) else {
+                continue;
+            };
+            let mut entry = row.entry.clone();
+            for (theirs, seen) in incoming {
+                let (mine, theirs) = (
+                    Seen {
+                        entry: &entry,
+                        vector: if repair { &nothing } else { &self.vector },
+                    },
+                    Seen {
+                        entry: theirs,
+                        vector: if repair { &nothing } else { seen },
+                    },
+                );
+                if let Some(conflict) = conflict(mine, theirs) {
+                    notices.push(Notice::Conflict {
+                        key: row.key.clone(),
+                        winner: conflict.winner,
+                        loser: conflict.loser,
+                    });
+                }
+                let merged = merge(mine, theirs);
+                if let Some(register) = theirs.entry.register.as_ref() {
+                    let stamp = &register.stamp;
+                    if stamp.at.wall_ms <= bound {
+                        mark = mark.max(stamp.at);
+                    } else if merged.register != entry.register {
+                        notices.push(Notice::Ahead {
+                            key: row.key.clone(),
+                            stamp: stamp.clone(),
+                        });
+                    }
+                }
+                entry = merged;
+            }
+            if let (Some(dropped), None) = (&row.entry.register, &entry.register) {
+                // Collected elsewhere. What is written here next has to be later all the same.
+                mark = mark.max(dropped.stamp.at);
+            }
+            if entry != row.entry {
+                changes.push(Change {
+                    key: row.key,
+                    expected: row.version,
+                    entry,
+                });
+            }
+        }
+        for notice in notices {
+            self.list(&notice);
+            self.notice(notice);
+        }
+        self.commit(changes, mark);
+    }
+
+    fn list(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Conflict { key, winner, loser } => {
+                self.conflict_count = self.conflict_count.saturating_add(1);
+                if self.conflicts.len() >= MAX_LISTED {
+                    self.conflicts.pop_front();
+                }
+                self.conflicts.push_back(ConflictStatus {
+                    key: shown(key),
+                    winner: winner.clone(),
+                    loser: loser.clone(),
+                    at_ms: self.now.wall_ms,
+                });
+            }
+            Notice::Ahead { key, stamp } => {
+                let bound = self.now.wall_ms.saturating_add(self.config.clock_bound_ms);
+                self.ahead.retain(|_, stamp| stamp.at.wall_ms > bound);
+                if self.ahead.len() < MAX_LISTED {
+                    self.ahead.insert(key.clone(), stamp.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn commit(&mut self, entries: Vec<Change>, mark: Hlc) {
+        let Some(applying) = &self.applying else {
+            return;
+        };
+        let last = applying.is_last();
+        let commit = Commit {
+            mark,
+            now_ms: self.now.wall_ms,
+            entries,
+            cursor: applying.cursor.clone().filter(|_| last),
+            raise: if last {
+                applying.raise.clone()
+            } else {
+                VersionVector::default()
+            },
+        };
+        self.store(Task::ApplyCommit, Op::Commit(commit));
+    }
+
+    pub(super) fn apply_committed(&mut self) {
+        let Some(applying) = &mut self.applying else {
+            return;
+        };
+        if !applying.is_last() {
+            applying.done = applying.done.saturating_add(applying.size);
+            applying.size = applying.fitting(&self.config);
+            return self.apply_next();
+        }
+        let Some(applied) = self.applying.take() else {
+            return;
+        };
+        self.touched |= !applied.keys.is_empty();
+        self.vector.merge(&applied.raise);
+        self.compare_those_ahead();
+        if let Some((region, cursor)) = applied.cursor {
+            self.cursors.insert(region, cursor);
+        }
+        for author in applied.acks {
+            self.acknowledge(author);
+        }
+        if let Some(peer) = applied.ends {
+            self.pulled(&peer);
+        }
+        self.unpark();
+    }
+
+    /// A component wrote the entry at `at` meanwhile: put those before it in place, then look again.
+    pub(super) fn apply_conflict(&mut self, at: usize) {
+        if let Some(applying) = &mut self.applying {
+            applying.size = applying.size.min(at.max(1));
+        }
+        self.apply_next();
+    }
+
+    /// Nothing is known to be in place; what came in comes again by a pull.
+    pub(super) fn apply_failed(&mut self) {
+        self.applying = None;
+        self.pulling = None;
+    }
+
+    /// Parked writes that are covered by now are dropped, those that fit on are applied.
+    fn unpark(&mut self) {
+        let (vector, load) = (&self.vector, &mut self.parked_load);
+        self.parked.retain(|(author, _), push| {
+            let covered = vector.covers(author, push.last);
+            if covered {
+                *load = load.minus(Load::of(&push.entries));
+            }
+            !covered
+        });
+        let fits = |at: &&(Author, u64)| at.1 <= vector.get(&at.0).saturating_add(1);
+        if let Some(at) = self.parked.keys().find(fits).cloned() {
+            if let Some(push) = self.take_parked(&at) {
+                self.waiting = self.waiting.plus(Load::of(&push.entries));
+                self.inbox.push_front(Batch::Push(push));
+            }
+        }
+    }
+
+    /// Whether a write is parked, and so one is missing.
+    pub(super) fn has_gap(&self, region: &Region) -> bool {
+        self.parked
+            .keys()
+            .any(|(author, _)| author.region == *region)
+    }
+}
+
+impl Applying {
+    fn new(repair: bool) -> Self {
+        Self {
+            incoming: BTreeMap::new(),
+            keys: Vec::new(),
+            weights: Vec::new(),
+            done: 0,
+            size: 0,
+            raise: VersionVector::default(),
+            cursor: None,
+            acks: Vec::new(),
+            repair,
+            ends: None,
+        }
+    }
+
+    fn add(&mut self, key: String, entry: Entry, seen: Arc<VersionVector>) {
+        let weight = weight(&key, &entry);
+        let incoming = self.incoming.entry(key.clone()).or_default();
+        if incoming.is_empty() {
+            self.keys.push(key);
+            self.weights.push(weight);
+        }
+        incoming.push((entry, seen));
+    }
+
+    /// How many of the keys that are left one step takes: one at least, as many as `rows` and about `bytes` allow.
+    fn fitting(&self, config: &Config) -> usize {
+        let mut bytes = 0_usize;
+        let left = self.weights.iter().skip(self.done).take(config.rows);
+        let fits = left.take_while(|weight| {
+            let fits = bytes == 0 || bytes.saturating_add(**weight) <= config.bytes;
+            bytes = bytes.saturating_add(**weight);
+            fits
+        });
+        fits.count()
+    }
+
+    fn current(&self) -> &[String] {
+        let end = self.done.saturating_add(self.size).min(self.keys.len());
+        self.keys.get(self.done..end).unwrap_or(&[])
+    }
+
+    fn is_last(&self) -> bool {
+        self.done.saturating_add(self.size) >= self.keys.len()
+    }
+}

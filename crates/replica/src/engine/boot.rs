@@ -1,0 +1,377 @@
+//! From a store that may be anything to one that serves: new, restarted, restored, wiped or evicted.
+//!
+//! ```text
+//!            ┌─ empty ────────▶ mint ─▶ adopt ─┐
+//! connected ─┼─ another process ──▶ mint ───────┼▶ joining ─▶ ready ─┬─ forgot something ─▶ draining ─▶ wipe
+//!   (load)   └─ same process ──────────────────┘
+//! ```
+//!
+//! A store that links in plain mode may have written to since it was replicated, or whose adoption was interrupted, is
+//! adopted (again) before it joins.
+
+use std::collections::BTreeMap;
+
+use super::{Effect, Engine, Notice, Reason, Task};
+use crate::region::{Author, Incarnation, Region};
+use crate::store::{self, Identity, Loaded, Op};
+use crate::vector::VersionVector;
+
+/// Where a store is on its way to serving.
+#[derive(Debug, PartialEq)]
+pub(super) enum Phase {
+    /// It cannot be reached.
+    Down,
+    /// It is being asked what it is.
+    Loading,
+    /// It belongs to somebody else.
+    Foreign,
+    /// It takes a new incarnation.
+    Minting,
+    /// Values that lay in it before become entries.
+    Adopting,
+    /// It catches up.
+    Joining {
+        until: u64,
+        /// What each peer had when it was first heard, by the author that it was then.
+        goals: BTreeMap<Region, (Author, VersionVector)>,
+    },
+    /// It serves.
+    Ready,
+    /// It starts anew as soon as somebody who serves has all that it has.
+    Draining {
+        /// Since when nobody serves who could have it.
+        alone_since: u64,
+        /// Whether all that it has is known here: components write no more, and it was looked at since.
+        known: bool,
+    },
+    /// It is being emptied.
+    Wiping,
+}
+
+impl Phase {
+    /// Whether the store can be asked and can take entries.
+    pub(super) fn has_store(&self) -> bool {
+        !matches!(self, Self::Down | Self::Loading | Self::Foreign)
+    }
+
+    /// Whether its index may be read to others.
+    pub(super) fn gives_out(&self) -> bool {
+        self.takes_in() || matches!(self, Self::Draining { .. })
+    }
+
+    /// Whether entries of others are taken in.
+    pub(super) fn takes_in(&self) -> bool {
+        matches!(self, Self::Joining { .. } | Self::Ready)
+    }
+}
+
+impl Engine {
+    pub(super) fn connected(&mut self, run: String) {
+        self.run = run;
+        self.reload();
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        self.forget();
+        self.phase = Phase::Down;
+        self.effects.push(Effect::Serve(false));
+    }
+
+    /// What is in the store is no longer what was known: look again.
+    pub(super) fn reload(&mut self) {
+        self.forget();
+        self.phase = Phase::Loading;
+        self.effects.push(Effect::Serve(false));
+        self.load();
+    }
+
+    fn forget(&mut self) {
+        self.tasks.clear();
+        self.author = None;
+        self.lineage.clear();
+        self.vector = VersionVector::default();
+        self.cursors.clear();
+        self.inbox.clear();
+        self.waiting = super::apply::Load::default();
+        self.parked.clear();
+        self.parked_load = super::apply::Load::default();
+        self.suspicion = None;
+        self.applying = None;
+        self.pulling = None;
+        self.serving.clear();
+        self.comparing = super::Comparing::default();
+        self.touched = true;
+        for peer in self.peers.values_mut() {
+            peer.forget_store();
+        }
+    }
+
+    pub(super) fn load(&mut self) {
+        self.store(Task::Load, Op::Load);
+    }
+
+    pub(super) fn loaded(&mut self, loaded: Loaded) {
+        let known = loaded.identity.as_ref().map(|identity| &identity.author);
+        if matches!(self.phase, Phase::Loading | Phase::Foreign) {
+            self.identify(loaded);
+        } else if known != self.author.as_ref() {
+            let settled = !matches!(self.phase, Phase::Minting | Phase::Adopting | Phase::Wiping);
+            if settled {
+                self.reload();
+            }
+        } else if loaded.plain && self.phase == Phase::Ready {
+            // Links in plain mode write to it right now.
+            self.reload();
+        } else {
+            self.refresh(&loaded);
+            let phase = loaded.identity.as_ref().map(|identity| identity.phase);
+            if let (Phase::Draining { known, .. }, Some(store::Phase::Joining)) =
+                (&mut self.phase, phase)
+            {
+                *known = true;
+            }
+            self.say_hello();
+        }
+    }
+
+    fn refresh(&mut self, loaded: &Loaded) {
+        self.vector.merge(&loaded.vector);
+        self.emptied = loaded.emptied;
+        self.give_up(&loaded.forgotten);
+        self.note_lags();
+        if let Some(identity) = &loaded.identity {
+            self.lineage.clone_from(&identity.lineage);
+        }
+        self.check_memory(&loaded.vector);
+    }
+
+    /// What the store says that it is, right after the connection.
+    fn identify(&mut self, loaded: Loaded) {
+        let Some(identity) = loaded.identity.clone() else {
+            return self.mint(Reason::New, store::Phase::Adopting);
+        };
+        if identity.group != self.config.group || identity.author.region != self.config.region {
+            let known = std::mem::replace(&mut self.phase, Phase::Foreign) == Phase::Foreign;
+            let owner = format!(
+                "group {}, region {}",
+                identity.group, identity.author.region
+            );
+            if !known {
+                self.notice(Notice::Foreign(owner));
+            }
+            return;
+        }
+        self.author = Some(identity.author.clone());
+        self.cursors = loaded.cursors.iter().cloned().collect();
+        self.remember_members(&loaded.members);
+        self.refresh(&loaded);
+        // What is being emptied has nothing to adopt.
+        let wiping = identity.phase == store::Phase::Wiping;
+        let adopts = identity.phase == store::Phase::Adopting || (loaded.plain && !wiping);
+        if adopts && identity.phase != store::Phase::Adopting {
+            self.notice(Notice::WrittenPlain);
+        }
+        if identity.run != self.run {
+            // Its disk may have been set back; what it wrote since then may still be on its way somewhere. No
+            // number may mean two writes, so it goes on under another name.
+            let phase = if adopts {
+                store::Phase::Adopting
+            } else {
+                store::Phase::Joining
+            };
+            return self.mint(Reason::Restarted, phase);
+        }
+        if adopts && identity.phase != store::Phase::Adopting {
+            // No component writes meanwhile, and whoever comes after an interruption knows.
+            self.phase = Phase::Adopting;
+            return self.approve(store::Phase::Adopting);
+        }
+        self.resume(&identity);
+    }
+
+    fn resume(&mut self, identity: &Identity) {
+        match identity.phase {
+            store::Phase::Adopting => {
+                self.phase = Phase::Adopting;
+                self.effects.push(Effect::Adopt);
+            }
+            store::Phase::Ready => self.serve(),
+            store::Phase::Joining => self.join(),
+            store::Phase::Wiping => self.drained(),
+        }
+    }
+
+    fn serve(&mut self) {
+        self.phase = Phase::Ready;
+        self.effects.push(Effect::Serve(true));
+        self.hello_asks = true;
+        self.load();
+    }
+
+    fn join(&mut self) {
+        self.phase = Phase::Joining {
+            until: self.now.mono_ms.saturating_add(self.config.join_ms),
+            goals: BTreeMap::new(),
+        };
+        self.hello_asks = true;
+        self.load();
+    }
+
+    fn approve(&mut self, phase: store::Phase) {
+        self.store(Task::Approve, Op::Approve { phase });
+    }
+
+    pub(super) fn approved(&mut self) {
+        match self.phase {
+            Phase::Joining { .. } => self.serve(),
+            // What components wrote until now is not known here yet.
+            Phase::Draining { .. } => self.load(),
+            Phase::Adopting => self.reload(),
+            _ => {}
+        }
+    }
+
+    fn mint(&mut self, reason: Reason, phase: store::Phase) {
+        let Some(incarnation) = self.new_incarnation() else {
+            return;
+        };
+        self.notice(Notice::Minted(incarnation, reason));
+        self.phase = Phase::Minting;
+        self.store(
+            Task::Mint,
+            Op::Mint {
+                group: self.config.group.clone(),
+                region: self.config.region.clone(),
+                incarnation,
+                now_ms: self.now.wall_ms,
+                phase,
+            },
+        );
+    }
+
+    /// Wall time and a number of this engine's own: another life of the region has neither.
+    fn new_incarnation(&mut self) -> Option<Incarnation> {
+        let wall = (self.now.wall_ms << 16) | (self.id() & 0xffff);
+        Incarnation::try_from(wall).ok()
+    }
+
+    pub(super) fn minted(&mut self) {
+        if self.phase == Phase::Minting {
+            self.phase = Phase::Loading;
+            self.load();
+        }
+    }
+
+    pub(super) fn adopted(&mut self) {
+        if self.phase == Phase::Adopting {
+            self.approve(store::Phase::Joining);
+        }
+    }
+
+    pub(super) fn tick_boot(&mut self) {
+        match &self.phase {
+            Phase::Joining { until, goals } => {
+                let late = self.now.mono_ms >= *until;
+                let reached = goals
+                    .iter()
+                    .all(|(region, (_, goal))| self.vector.includes(goal) || !self.is_live(region));
+                let asked = self
+                    .members()
+                    .filter(|region| self.is_live(region))
+                    .all(|region| goals.contains_key(region));
+                // A store that emptied itself knows that others have what it had, and waits for them.
+                let filled = !self.emptied
+                    || goals.iter().any(|(region, (_, goal))| {
+                        self.is_serving(region) && self.vector.includes(goal)
+                    });
+                if late && reached && asked && filled && !self.is_approving() {
+                    self.approve(store::Phase::Ready);
+                }
+            }
+            Phase::Draining { alone_since, known } => {
+                let served = self.peers.keys().any(|region| self.is_serving(region));
+                let smaller = |region: &Region| *region < self.config.region;
+                let yields = self
+                    .peers
+                    .keys()
+                    .any(|region| smaller(region) && self.is_live(region));
+                if served {
+                    self.phase = Phase::Draining {
+                        alone_since: self.now.mono_ms,
+                        known: *known,
+                    };
+                } else if !yields
+                    && self.now.mono_ms.saturating_sub(*alone_since) > self.config.answer_ms
+                {
+                    // Better what is here than nothing; what was forgotten comes back when others do.
+                    self.mint(Reason::Restarted, store::Phase::Joining);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn is_approving(&self) -> bool {
+        self.tasks
+            .values()
+            .any(|task| matches!(task, Task::Approve))
+    }
+
+    /// What a peer says, for a store that is still joining.
+    pub(super) fn boot_heard(&mut self, author: &Author, vector: &VersionVector) {
+        if let Phase::Joining { goals, .. } = &mut self.phase {
+            let goal = || (author.clone(), vector.clone());
+            let known = goals.entry(author.region.clone()).or_insert_with(goal);
+            if known.0 != *author {
+                // It lives anew, and may have lost what nobody else has: that would be waited for in vain.
+                *known = goal();
+            }
+        }
+    }
+
+    /// Starts anew, once somebody else has all that this store has. Until then it does not serve.
+    pub(super) fn start_anew(&mut self, reason: Reason) {
+        if matches!(self.phase, Phase::Draining { .. } | Phase::Wiping) {
+            return;
+        }
+        self.notice(Notice::StartsAnew(reason));
+        self.phase = Phase::Draining {
+            alone_since: self.now.mono_ms,
+            known: false,
+        };
+        self.effects.push(Effect::Serve(false));
+        self.approve(store::Phase::Joining);
+    }
+
+    /// Empties a store that has nothing of its own any more.
+    pub(super) fn drained(&mut self) {
+        self.phase = Phase::Wiping;
+        self.applying = None;
+        self.inbox.clear();
+        self.waiting = super::apply::Load::default();
+        self.pulling = None;
+        self.serving.clear();
+        self.store(
+            Task::Wipe,
+            Op::Wipe {
+                rows: self.config.rows,
+            },
+        );
+    }
+
+    pub(super) fn wiped(&mut self, left: u64) {
+        if self.phase != Phase::Wiping {
+            return;
+        }
+        if left == 0 {
+            self.reload();
+        } else {
+            self.store(
+                Task::Wipe,
+                Op::Wipe {
+                    rows: self.config.rows,
+                },
+            );
+        }
+    }
+}

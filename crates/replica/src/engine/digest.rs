@@ -1,0 +1,167 @@
+//! Proof that two regions hold the same.
+//!
+//! Regions that cover the same writes have to show the same values. Each reads all its entries and adds up
+//! a hash of each; sums at equal vectors are compared. A difference means damage (a store that was
+//! written behind the provider's back, or a mistake in here), and both sides send each other everything.
+
+use sha2::{Digest as _, Sha256};
+
+use super::boot::Phase;
+use super::{Engine, Notice, Task};
+use crate::entry::Entry;
+use crate::region::Region;
+use crate::store::{Page, Row};
+use crate::vector::VersionVector;
+use crate::wire::{Digest, DigestAsk, Message};
+
+/// Peers that wait for a digest at a time.
+const MAX_ASKING: usize = 8;
+
+/// A comparison under way.
+#[derive(Debug, Default)]
+pub(super) struct Comparing {
+    scan: Option<Scan>,
+    /// Who asked for the digest.
+    asking: Vec<(Region, u64)>,
+    /// Whom this region asked, and what it said.
+    asked: Option<(Region, u64)>,
+    theirs: Option<Digest>,
+    ours: Option<Digest>,
+}
+
+#[derive(Debug)]
+struct Scan {
+    /// Head and vector at the beginning; a digest of a store that changes meanwhile means nothing.
+    start: Option<(u64, VersionVector)>,
+    sum: u128,
+}
+
+/// The hash of what a component sees of an entry, and of when it was set.
+fn hash(key: &str, entry: &Entry) -> u128 {
+    let Some(value) = entry.visible().bytes() else {
+        return 0;
+    };
+    let stamp = entry
+        .register
+        .as_ref()
+        .filter(|register| register.value.is_some())
+        .map_or(String::new(), |register| register.stamp.to_string());
+    let mut hash = Sha256::new();
+    for part in [key.as_bytes(), stamp.as_bytes(), &value[..]] {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part);
+    }
+    let mut first = [0; 16];
+    for (to, from) in first.iter_mut().zip(hash.finalize()) {
+        *to = from;
+    }
+    u128::from_be_bytes(first)
+}
+
+impl Engine {
+    pub(super) fn tick_digest(&mut self) {
+        let now = self.now.mono_ms;
+        if self.phase != Phase::Ready || now < self.digest_at {
+            return;
+        }
+        self.digest_at = now.saturating_add(self.config.digest_ms);
+        let id = self.id();
+        let equal = |region: &&Region| {
+            let peer = self.peers.get(*region);
+            self.is_live(region) && peer.is_some_and(|p| p.ready && p.vector == self.vector)
+        };
+        // Each time another one.
+        let peers: Vec<&Region> = self.members().filter(equal).collect();
+        let turn = usize::try_from(id).unwrap_or(0).checked_rem(peers.len());
+        let Some(peer) = turn
+            .and_then(|turn| peers.get(turn))
+            .map(|peer| (*peer).clone())
+        else {
+            return;
+        };
+        self.comparing.theirs = None;
+        self.comparing.ours = None;
+        self.comparing.asked = Some((peer.clone(), id));
+        self.send(Some(peer), Message::DigestAsk(DigestAsk { id }));
+        self.scan();
+    }
+
+    pub(super) fn digest_asked(&mut self, from: Region, id: u64) {
+        if self.phase == Phase::Ready && self.comparing.asking.len() < MAX_ASKING {
+            self.comparing.asking.push((from, id));
+            self.scan();
+        }
+    }
+
+    pub(super) fn digest_answered(&mut self, from: Region, digest: Digest) {
+        if self.comparing.asked == Some((from, digest.id)) {
+            self.comparing.theirs = Some(digest);
+            self.compare();
+        }
+    }
+
+    fn scan(&mut self) {
+        if self.comparing.scan.is_none() {
+            self.comparing.scan = Some(Scan {
+                start: None,
+                sum: 0,
+            });
+            self.read_index(Task::Scan, 0);
+        }
+    }
+
+    pub(super) fn scanned(&mut self, page: Page) {
+        let Some(scan) = &mut self.comparing.scan else {
+            return;
+        };
+        let now = (page.head, page.vector);
+        for row in &page.rows {
+            scan.sum = scan.sum.wrapping_add(hash(&row.key, &row.entry));
+        }
+        let start = scan.start.get_or_insert_with(|| now.clone());
+        // In the middle of a pull there are entries that the vector does not cover yet.
+        let covered = |row: &Row| row.entry.is_covered_by(&now.1);
+        let quiet = *start == now && page.rows.iter().all(covered);
+        if quiet && page.upto < page.head {
+            return self.read_index(Task::Scan, page.upto);
+        }
+        let ours = Digest {
+            id: 0,
+            vector: now.1,
+            sum: quiet.then_some(scan.sum),
+        };
+        self.comparing.scan = None;
+        for (region, id) in std::mem::take(&mut self.comparing.asking) {
+            let digest = Digest { id, ..ours.clone() };
+            self.send(Some(region), Message::Digest(digest));
+        }
+        self.comparing.ours = Some(ours);
+        self.compare();
+    }
+
+    fn compare(&mut self) {
+        let (Some((peer, _)), Some(theirs), Some(ours)) = (
+            &self.comparing.asked,
+            &self.comparing.theirs,
+            &self.comparing.ours,
+        ) else {
+            return;
+        };
+        let peer = peer.clone();
+        let equal = match (theirs.sum, ours.sum) {
+            (Some(one), Some(other)) if theirs.vector == ours.vector => Some(one == other),
+            _ => None,
+        };
+        self.comparing.asked = None;
+        if let (Some(equal), Some(known)) = (equal, self.peers.get_mut(&peer)) {
+            known.digest_equal = Some(equal);
+            self.notice(Notice::Digest {
+                peer: peer.clone(),
+                equal,
+            });
+            if !equal && self.pulling.is_none() {
+                self.start_pull(peer, true);
+            }
+        }
+    }
+}
