@@ -10,12 +10,13 @@
 //! - [`Metadata`], [`Region`] and [`RegionCode`] are what is known of a machine.
 //! - [`catalogue`] knows the names of Fly.io's regions.
 //! - [`Platform`] is what a provider implements; [`Unresolved`] why it has no answer,
-//!   for which [`chain`] words an error.
+//!   for which [`chain`] words an error. [`fetch`] asks an HTTP API.
 //! - [`Provider`] is the capability: links, config, handler.
 //! - [`serve`] is what `main` hands to `provider_kit::run`.
 
 mod bindings;
 pub mod catalogue;
+mod fetch;
 mod handler;
 mod metadata;
 mod platform;
@@ -23,6 +24,7 @@ mod provider;
 mod resolver;
 
 pub use bindings::serve;
+pub use fetch::{fetch, FetchError};
 pub use metadata::{Metadata, Region, RegionCode, RegionCodeError, REGION_CODE_ALLOWED};
 pub use platform::{chain, Platform, Unresolved};
 pub use provider::Provider;

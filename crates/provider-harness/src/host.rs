@@ -1,13 +1,16 @@
 //! The part of a wasmCloud host that a provider can see.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{ensure, Context as _};
 use futures::StreamExt as _;
+use nkeys::XKey;
 use serde_json::json;
 use tokio::task::JoinHandle;
-use wasmcloud_control_interface::{CtlResponse, HostInventory};
+use wasmcloud_control_interface::{CtlResponse, HostInventory, Link};
 use wasmcloud_provider_sdk::core::rpc::{
     health_subject, link_del_subject, link_put_subject, provider_config_update_subject,
     shutdown_subject,
@@ -25,6 +28,41 @@ const REQUEST: Duration = Duration::from_secs(5);
 pub struct Host {
     nats: async_nats::Client,
     data: HostData,
+    /// What secrets are sealed with, if there are any.
+    keys: Option<Arc<Keys>>,
+}
+
+#[derive(Default)]
+struct Keys {
+    host: XKey,
+    provider: XKey,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").finish_non_exhaustive()
+    }
+}
+
+/// Answers the control interface's questions for links and their config, until it is dropped.
+#[derive(Debug)]
+pub struct LinkAnswers {
+    asked: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl LinkAnswers {
+    /// How often the links were asked for.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for LinkAnswers {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// A link from `component` to the provider, with config for the provider.
@@ -59,16 +97,26 @@ impl Host {
     ///
     /// When there is no connection to NATS.
     pub async fn new(nats: &NatsServer, id: &str, provider: &str) -> anyhow::Result<Self> {
+        Self::at(nats.url(), id, provider).await
+    }
+
+    /// The same at the address of a server that somebody else runs, `nats://HOST:PORT`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection to NATS.
+    pub async fn at(url: String, id: &str, provider: &str) -> anyhow::Result<Self> {
         Ok(Self {
-            nats: nats.client().await?,
+            nats: async_nats::connect(&url).await?,
             data: HostData {
                 host_id: id.to_owned(),
                 lattice_rpc_prefix: LATTICE.to_owned(),
-                lattice_rpc_url: nats.url(),
+                lattice_rpc_url: url,
                 provider_key: provider.to_owned(),
                 instance_id: "instance".to_owned(),
                 ..HostData::default()
             },
+            keys: None,
         })
     }
 
@@ -87,6 +135,14 @@ impl Host {
         self
     }
 
+    /// Settings of a host that wants metrics exported to this endpoint, over HTTP.
+    #[must_use]
+    pub fn with_metrics(mut self, endpoint: &str) -> Self {
+        self.data.otel_config.enable_metrics = Some(true);
+        self.data.otel_config.observability_endpoint = Some(endpoint.to_owned());
+        self
+    }
+
     /// A secret of the provider's own config.
     #[must_use]
     pub fn with_secret(mut self, key: &str, secret: &str) -> Self {
@@ -101,6 +157,39 @@ impl Host {
         link.target.clone_from(&self.data.provider_key);
         self.data.link_definitions.push(link);
         self
+    }
+
+    /// The link with secrets, sealed as a host seals them for this provider.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be sealed.
+    pub fn with_secret_link<const N: usize>(
+        mut self,
+        mut link: InterfaceLinkDefinition,
+        secrets: [(&str, &str); N],
+    ) -> anyhow::Result<Self> {
+        let keys = Arc::clone(self.keys.get_or_insert_with(Arc::default));
+        let secrets: HashMap<&str, SecretValue> = secrets
+            .into_iter()
+            .map(|(key, secret)| (key, SecretValue::String(secret.to_owned())))
+            .collect();
+        let sealed = keys
+            .host
+            .seal(&serde_json::to_vec(&secrets)?, &keys.provider);
+        link.target_secrets = Some(sealed.context("failed to seal the secrets")?);
+        self.data.host_xkey_public_key = keys.host.public_key();
+        self.data.provider_xkey_private_key = keys
+            .provider
+            .seed()
+            .context("the provider's key has no seed")?;
+        Ok(self.with_link(link))
+    }
+
+    /// The links that are there when the provider starts.
+    #[must_use]
+    pub fn links(&self) -> Vec<InterfaceLinkDefinition> {
+        self.data.link_definitions.clone()
     }
 
     /// What the provider reads from its standard input.
@@ -152,6 +241,63 @@ impl Host {
         }))
     }
 
+    /// Answers the control interface's questions for the links of the lattice and for their config,
+    /// until the result is dropped. A link with secrets has config besides, as with a real host.
+    ///
+    /// # Errors
+    ///
+    /// When NATS does not take the subscription.
+    pub async fn answer_links(
+        &self,
+        links: impl IntoIterator<Item = InterfaceLinkDefinition>,
+    ) -> anyhow::Result<LinkAnswers> {
+        let mut listed = Vec::new();
+        let mut configs = HashMap::new();
+        for link in links {
+            let name = format!("{}-{}", link.source_id, link.name);
+            let mut names = vec![name.clone()];
+            if link.target_secrets.is_some() {
+                names.push(format!("SECRET_{name}"));
+            }
+            let listing = Link::builder()
+                .source_id(&link.source_id)
+                .target(&self.data.provider_key)
+                .name(&link.name)
+                .wit_namespace(&link.wit_namespace)
+                .wit_package(&link.wit_package)
+                .interfaces(link.interfaces)
+                .target_config(names);
+            listed.push(listing.build().map_err(|err| anyhow::anyhow!("{err}"))?);
+            let config = serde_json::to_vec(&CtlResponse::ok(link.target_config))?;
+            configs.insert(name, config);
+        }
+        let listed = serde_json::to_vec(&CtlResponse::ok(listed))?;
+        let prefix = format!("wasmbus.ctl.v1.{LATTICE}.");
+        let links = self.nats.subscribe(format!("{prefix}link.get")).await?;
+        let config = self.nats.subscribe(format!("{prefix}config.get.*")).await?;
+        self.nats.flush().await?;
+        let mut questions = futures::stream::select(links, config);
+        let (nats, asked) = (self.nats.clone(), Arc::<AtomicUsize>::default());
+        let count = Arc::clone(&asked);
+        let task = tokio::spawn(async move {
+            while let Some(question) = questions.next().await {
+                let config = question.subject.rsplit_once("config.get.");
+                let answer = match config.map(|(_, name)| configs.get(name)) {
+                    None => {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        &listed
+                    }
+                    Some(Some(config)) => config,
+                    Some(None) => continue,
+                };
+                if let Some(reply) = question.reply {
+                    let _ = nats.publish(reply, answer.clone().into()).await;
+                }
+            }
+        });
+        Ok(LinkAnswers { asked, task })
+    }
+
     /// Puts a link while the provider runs.
     ///
     /// # Errors
@@ -159,7 +305,11 @@ impl Host {
     /// When NATS does not take the message.
     pub async fn put_link(&self, mut link: InterfaceLinkDefinition) -> anyhow::Result<()> {
         link.target.clone_from(&self.data.provider_key);
-        let subject = link_put_subject(LATTICE, &self.data.provider_key);
+        let listens = match &self.keys {
+            Some(keys) => keys.provider.public_key(),
+            None => self.data.provider_key.clone(),
+        };
+        let subject = link_put_subject(LATTICE, &listens);
         self.publish(subject, serde_json::to_vec(&link)?).await
     }
 

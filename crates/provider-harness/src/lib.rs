@@ -4,9 +4,11 @@
 //! - [`Host`] plays the host: host data, links, health, stop, and the inventory of labels.
 //! - [`Process`] is the provider, or the provider below a parent that can be killed.
 //! - [`HttpServer`] is a server that a provider may ask.
+//! - [`Collector`] is where a provider's metrics go.
 //! - [`metadata`] calls a provider of `resiliency:cloud-metadata`.
 //! - [`eventually`] polls until a deadline.
 
+mod collector;
 mod host;
 mod http;
 pub mod metadata;
@@ -19,7 +21,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::time::{sleep, Instant};
 
-pub use host::{link, Host};
+pub use collector::{Collector, Point};
+pub use host::{link, Host, LinkAnswers};
 pub use http::{HttpServer, Reply};
 pub use nats::NatsServer;
 pub use process::{command, Process};

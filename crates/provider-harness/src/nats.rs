@@ -10,6 +10,9 @@ use tokio::process::{Child, Command};
 
 use crate::eventually;
 
+/// Who hangs is dropped as fast as in a deployment, and not after minutes.
+const PINGS: &str = "ping_interval: \"2s\", ping_max: 2\n";
+
 /// A real `nats-server` on a free port of the loopback. Ends with this value.
 #[derive(Debug)]
 pub struct NatsServer {
@@ -25,9 +28,41 @@ impl NatsServer {
     ///
     /// When there is no `nats-server`, or it does not come up.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with("").await
+    }
+
+    /// Starts the server that joins the leaves of [`NatsServer::start_leaf`], on this port of the loopback.
+    ///
+    /// # Errors
+    ///
+    /// As [`NatsServer::start`].
+    pub async fn start_hub(leaf_port: u16) -> anyhow::Result<Self> {
+        Self::start_with(&format!(
+            "{PINGS}leafnodes {{ listen: \"127.0.0.1:{leaf_port}\" }}"
+        ))
+        .await
+    }
+
+    /// Starts a leaf of the hub that takes leaves on this port, whether it is there or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`NatsServer::start`].
+    pub async fn start_leaf(hub_port: u16) -> anyhow::Result<Self> {
+        Self::start_with(&format!(
+            "{PINGS}leafnodes {{ reconnect: 1, remotes: [ {{ url: \"nats-leaf://127.0.0.1:{hub_port}\" }} ] }}"
+        ))
+        .await
+    }
+
+    async fn start_with(config: &str) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
+        let file = directory.path().join("nats.conf");
+        tokio::fs::write(&file, config).await?;
         let mut command = Command::new(binary()?);
         command
+            .arg("--config")
+            .arg(file)
             .args(["--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir"])
             .arg(directory.path())
             .stdin(Stdio::null())

@@ -87,6 +87,12 @@ impl Process {
         Ok(self.child.kill().await?)
     }
 
+    /// Its process id, as long as it has not been seen to end.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Waits until it has ended by itself, at most for `limit`.
     ///
     /// # Errors
@@ -103,5 +109,19 @@ impl Process {
     pub fn log(&self) -> String {
         let path: PathBuf = self.directory.path().join("log");
         std::fs::read_to_string(path).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    /// What the provider said last may be why a test fails.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines
+                .get(lines.len().saturating_sub(40)..)
+                .unwrap_or_default();
+            eprintln!("--- the provider's last lines:\n{}", last.join("\n"));
+        }
     }
 }

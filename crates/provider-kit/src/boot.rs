@@ -2,7 +2,8 @@
 
 use std::pin::pin;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{signal, SignalKind};
@@ -13,15 +14,16 @@ use wasmcloud_provider_sdk::{get_connection, HostData, Provider as _};
 
 use crate::adapter::Adapter;
 use crate::{
-    deadline::within, guard, host_data, label_source, logging, serve, Capability, Environment,
-    Health, Labels, LinkId, Links, RawConfig, ServeClient, ServeExports, ServeOptions, Serving,
+    deadline::within, guard, host_data, label_source, lattice, logging, lost_link,
+    metrics::Metrics, serve, Capability, Environment, Health, Labels, LinkId, Links, Nats,
+    RawConfig, ServeClient, ServeExports, ServeOptions, Serving,
 };
 
 /// How long the SDK may take to tell the host that the provider stops.
 const ANSWER_STOP: Duration = Duration::from_secs(1);
-
-/// How often lost links are looked for.
-const LOOK_FOR_LOST: Duration = Duration::from_millis(250);
+/// How long after the drain's end the last metrics may still be on their way. By default that is 250 ms after the
+/// host asked for a stop; it kills after 300 ms.
+const FLUSH: Duration = Duration::from_millis(50);
 
 /// Runs the provider `C`, called `name`, until its host stops it; `exports` is the `serve`
 /// function generated from its WIT. This is all of a provider's `main`.
@@ -81,6 +83,7 @@ async fn provide<C: Capability>(
         provider_id: host.provider_key.clone(),
         host_id: host.host_id.clone(),
         lattice: host.lattice_rpc_prefix.clone(),
+        nats: Nats::of(host),
         config: RawConfig::new(&host.config, &host.secrets),
         labels: Labels::new(labels),
         links: Links::default(),
@@ -90,28 +93,37 @@ async fn provide<C: Capability>(
     let mut terminate = signal(SignalKind::terminate()).context("failed to await SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to await SIGINT")?;
 
+    // Before anybody asks for a meter.
+    let metrics = Metrics::install(name, host);
     let capability = C::start(environment.clone()).context("failed to start")?;
-    let adapter = Adapter::new(capability.clone(), environment.clone(), options.drain);
+    let drain = options.drain;
+    let adapter = Adapter::new(capability.clone(), environment.clone(), drain);
     // Subscribes, then puts the links the host data came with. Only now is there a connection.
     let commands = run_provider(adapter.clone(), name)
         .await
         .context("failed to join the lattice")?;
     let connection = get_connection();
-    let client = ServeClient::new(connection, options.params_deadline)
+    // The SDK, too, calls the subjects and the queue group so.
+    let prefix = format!("{}.{}", host.lattice_rpc_prefix, host.provider_key);
+    let nats = Arc::clone(&connection.nats);
+    let client = ServeClient::new(nats, prefix, options.params_deadline)
         .await
         .context("failed to make a wRPC client")?;
     // The generated code borrows its client; this one lives as long as the process.
     let client: &'static ServeClient = Box::leak(Box::new(client));
 
     let span = tracing::Span::current();
-    let nats = (*connection.nats).clone();
-    let labels = label_source::resolve(nats, &host.lattice_rpc_prefix, &host.host_id, known);
+    let control = lattice::client((*connection.nats).clone(), &host.lattice_rpc_prefix);
+    let labels = label_source::resolve(control.clone(), &host.host_id, known);
     tokio::spawn(labels.instrument(span.clone()));
     tokio::spawn(adapter.clone().follow_labels().instrument(span.clone()));
     let serving = environment.serving.clone();
     let calls = serve::run(client, capability, exports, serving, options);
     let mut calls = tokio::spawn(calls.instrument(span));
 
+    let handed = (host.link_definitions.iter())
+        .map(|link| LinkId::new(&link.source_id, &link.name))
+        .collect();
     let mut commands = pin!(commands);
     let outcome = tokio::select! {
         () = &mut commands => Ok(()),
@@ -125,8 +137,8 @@ async fn provide<C: Capability>(
         },
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
-        link = lost_link(&environment.links) => {
-            warn!(%link, "a link by which calls come never came: leaving, to be started with it");
+        link = lost_link::watch(adapter.clone(), environment.clone(), control, handed) => {
+            warn!(%link, "a link with secrets never arrived: leaving, to be started with it");
             Ok(())
         }
     };
@@ -134,16 +146,12 @@ async fn provide<C: Capability>(
     if let Err(err) = adapter.shutdown().await {
         error!(%err, "failed to shut down");
     }
+    // The SDK ends as soon as one of its tasks has, without a flush; its answer to the host may not have
+    // left this process yet.
+    let _ = within(ANSWER_STOP, "NATS", client.flush()).await;
+    let left = drain.saturating_add(FLUSH);
+    let left = left.saturating_sub(adapter.stopping_for());
+    metrics.flush(left).await;
     info!("stopped");
     outcome
-}
-
-/// Resolves when a link is lost.
-async fn lost_link<L>(links: &Links<L>) -> LinkId {
-    loop {
-        tokio::time::sleep(LOOK_FOR_LOST).await;
-        if let Some(link) = links.lost(Instant::now()) {
-            return link;
-        }
-    }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::{FromConfig, Health, Labels, LinkId, Links, RawConfig, Serving};
+use crate::{FromConfig, Health, Labels, LinkId, Links, Nats, RawConfig, Serving};
 
 /// A capability provider. The same type also implements the `Handler` traits generated from its
 /// WIT, with `Option<Context>` as the context.
@@ -56,6 +56,8 @@ pub struct Environment<L> {
     pub host_id: String,
     /// The lattice.
     pub lattice: String,
+    /// The lattice's NATS, for a connection of the provider's own.
+    pub nats: Nats,
     /// The provider's own config, as started.
     pub config: RawConfig,
     /// The host's labels, known soon.
@@ -74,6 +76,7 @@ impl<L> Clone for Environment<L> {
             provider_id: self.provider_id.clone(),
             host_id: self.host_id.clone(),
             lattice: self.lattice.clone(),
+            nats: self.nats.clone(),
             config: self.config.clone(),
             labels: self.labels.clone(),
             links: self.links.clone(),

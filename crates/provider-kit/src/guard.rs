@@ -5,10 +5,14 @@
 
 use std::io::Write as _;
 use std::os::unix::process::parent_id;
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// How often the guard looks at its parent.
 const INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long saying why may take.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The exit code of an orphan, distinct from that of a failed start (1).
 pub(crate) const ORPHANED: i32 = 3;
@@ -32,12 +36,14 @@ pub(crate) fn exit_when_orphaned() -> std::io::Result<()> {
 fn leave(host: u32) -> ! {
     // Standard error may be a pipe that nobody reads any more: writing to it may fail or block
     // for ever, and neither must keep the process alive.
+    let (said, heard) = mpsc::channel();
     std::thread::spawn(move || {
         let _ = writeln!(
             std::io::stderr(),
             "provider exits: its host (process {host}) is gone"
         );
+        let _ = said.send(());
     });
-    std::thread::sleep(Duration::from_millis(100));
+    let _ = heard.recv_timeout(LAST_WORDS);
     std::process::exit(ORPHANED)
 }

@@ -5,15 +5,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
-use wasmcloud_control_interface::{Client, ClientBuilder};
+use wasmcloud_control_interface::Client;
 
+use crate::lattice::REQUEST;
 use crate::{deadline, LabelSet};
 
 /// How long to ask. A host that has just started answers within milliseconds; one that is busy
 /// starting another provider may take seconds, because its inventory waits for that.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long one question may take.
-const REQUEST: Duration = Duration::from_secs(2);
 /// The pause after the first failed question; it doubles up to the cap.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// How often to ask when the deadline has passed.
@@ -32,17 +31,8 @@ const ALIASES: [(&str, &str); 4] = [
 
 /// Asks the control interface for the labels of `host` until it answers. When the deadline
 /// passes first, the environment's labels are published in the meantime.
-pub(crate) async fn resolve(
-    nats: async_nats::Client,
-    lattice: &str,
-    host: &str,
-    known: watch::Sender<Option<LabelSet>>,
-) {
+pub(crate) async fn resolve(client: Client, host: &str, known: watch::Sender<Option<LabelSet>>) {
     let environment = from_environment(&std::env::var(ATTRIBUTES).unwrap_or_default());
-    let client = ClientBuilder::new(nats)
-        .lattice(lattice)
-        .timeout(REQUEST)
-        .build();
     let give_up = Instant::now() + DEADLINE;
     let mut pause = FIRST_PAUSE;
     loop {

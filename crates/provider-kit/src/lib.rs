@@ -71,6 +71,7 @@
 //! - [`FromConfig`] and [`Config`] read configuration, with [`Secret`]s and `{label:NAME}`.
 //! - [`Labels`] are those of the host.
 //! - [`Health`] is what the provider says of itself.
+//! - [`opentelemetry`] has the meters: their metrics are exported when the host's settings ask for it.
 //! - [`within`] puts a deadline on a remote call.
 
 mod adapter;
@@ -84,21 +85,32 @@ mod health;
 mod host_data;
 mod label;
 mod label_source;
+mod lattice;
 mod link;
 mod logging;
+mod lost_link;
+mod membership;
+mod metrics;
+mod nats;
+mod params;
+mod reply;
 mod secret;
 mod serve;
 mod serving;
 
 pub use boot::{run, run_with};
 pub use capability::{Capability, Environment};
-pub use client::{Params, ServeClient};
+pub use client::ServeClient;
 pub use config::{Config, ConfigError, FromConfig, RawConfig};
 pub use deadline::{within, DeadlineExceeded};
 pub use health::Health;
 pub use host_data::HostDataError;
 pub use label::{LabelSet, Labels};
 pub use link::{LinkError, LinkId, Links};
+pub use nats::Nats;
+pub use opentelemetry;
+pub use params::Params;
+pub use reply::Reply;
 pub use secret::Secret;
 pub use serve::{ServeExports, ServeOptions};
 pub use serving::{Serving, ServingState};

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use tracing::Span;
 use wasmcloud_provider_sdk::Context;
 
 use crate::{ConfigError, LabelSet, RawConfig};
@@ -89,21 +89,12 @@ struct Entry<L> {
 /// clone; clones share one table.
 pub struct Links<L> {
     table: Arc<RwLock<HashMap<LinkId, Entry<L>>>>,
-    missed: Arc<Mutex<HashMap<LinkId, Instant>>>,
 }
-
-/// How long a call's link may stay unknown to a provider that has no link at all.
-const LOST: Duration = Duration::from_secs(2);
-/// How long to one that serves others meanwhile.
-const LOST_AMONG_OTHERS: Duration = Duration::from_secs(10);
-/// How many missing links are remembered.
-const MISSED: usize = 64;
 
 impl<L> Clone for Links<L> {
     fn clone(&self) -> Self {
         Self {
             table: Arc::clone(&self.table),
-            missed: Arc::clone(&self.missed),
         }
     }
 }
@@ -112,7 +103,6 @@ impl<L> Default for Links<L> {
     fn default() -> Self {
         Self {
             table: Arc::default(),
-            missed: Arc::default(),
         }
     }
 }
@@ -124,7 +114,8 @@ impl<L> fmt::Debug for Links<L> {
 }
 
 impl<L> Links<L> {
-    /// The state of the link that a call came by.
+    /// The state of the link that a call came by. The span of the call gets the fields
+    /// `component` and `link`.
     ///
     /// # Errors
     ///
@@ -132,7 +123,11 @@ impl<L> Links<L> {
     pub fn of_call(&self, context: Option<&Context>) -> Result<Arc<L>, LinkError> {
         let context = context.ok_or(LinkError::Anonymous)?;
         let component = context.component.as_deref().ok_or(LinkError::Anonymous)?;
-        self.get(&LinkId::new(component, context.link_name()))
+        let link = context.link_name();
+        let span = Span::current();
+        span.record("component", component);
+        span.record("link", link);
+        self.get(&LinkId::new(component, link))
     }
 
     /// The state of a link.
@@ -148,36 +143,13 @@ impl<L> Links<L> {
                 id: id.clone(),
                 source: Box::new(source.clone()),
             }),
-            None => {
-                let mut missed = self.missed();
-                if missed.len() < MISSED {
-                    missed.entry(id.clone()).or_insert_with(Instant::now);
-                }
-                Err(LinkError::Missing(id.clone()))
-            }
+            None => Err(LinkError::Missing(id.clone())),
         }
     }
 
-    /// A link by which calls come though nobody put it, for so long that nobody will.
-    ///
-    /// A host sends a link to the providers it has started, and hands a starting one those it had
-    /// before. What it sends in between, before the provider listens, is lost. Only a restart
-    /// brings it.
-    pub(crate) fn lost(&self, now: Instant) -> Option<LinkId> {
-        let patience = if self.read().is_empty() {
-            LOST
-        } else {
-            LOST_AMONG_OTHERS
-        };
-        let missed = self.missed();
-        let lost = missed
-            .iter()
-            .find(|(_, since)| now.saturating_duration_since(**since) >= patience);
-        lost.map(|(id, _)| id.clone())
-    }
-
-    fn missed(&self) -> std::sync::MutexGuard<'_, HashMap<LinkId, Instant>> {
-        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether there is such a link, ready or not.
+    pub(crate) fn contains(&self, id: &LinkId) -> bool {
+        self.read().contains_key(id)
     }
 
     /// All links that are ready.
@@ -210,7 +182,6 @@ impl<L> Links<L> {
         };
         // Written outside of `make`, so that a slow one blocks no call.
         self.write().insert(id.clone(), Entry { config, state });
-        self.missed().remove(&id);
         self.get(&id).map(|_| ())
     }
 
@@ -320,23 +291,5 @@ mod tests {
         assert_eq!(*links.get(&id).unwrap(), "v:1");
         assert!(links.unready().is_empty());
         assert_eq!(links.ready().len(), 1);
-    }
-
-    #[test]
-    fn a_link_by_which_calls_come_is_lost_when_it_stays_away_and_not_when_it_comes() {
-        let links = Links::default();
-        let (absent, late) = (
-            LinkId::new("hello", "default"),
-            LinkId::new("api", "default"),
-        );
-        assert!(links.get(&absent).is_err() && links.get(&late).is_err());
-        let now = Instant::now();
-        assert_eq!(links.lost(now), None, "both may be on their way");
-        assert!(links.lost(now + LOST).is_some());
-        put(&links, late, "redis://127.0.0.1", None);
-        assert_eq!(links.lost(now + LOST), None, "others are served meanwhile");
-        assert_eq!(links.lost(now + LOST_AMONG_OTHERS), Some(absent.clone()));
-        put(&links, absent, "redis://127.0.0.1", None);
-        assert_eq!(links.lost(now + LOST_AMONG_OTHERS), None);
     }
 }

@@ -10,13 +10,16 @@ use wasmcloud_provider_sdk::HostData;
 
 /// The most a dependency may say, whatever `RUST_LOG` asks for. These crates print arguments,
 /// results, link configuration or the NATS URL with its password below that level.
-const CAPS: [(&str, Level); 6] = [
+const CAPS: [(&str, Level); 9] = [
     ("wasmcloud_provider_sdk", Level::WARN),
     ("wrpc_transport", Level::DEBUG),
     ("async_nats", Level::INFO),
     ("hyper", Level::INFO),
     ("h2", Level::INFO),
     ("rustls", Level::INFO),
+    ("reqwest", Level::INFO),
+    ("tonic", Level::INFO),
+    ("opentelemetry", Level::INFO),
 ];
 
 /// Installs the process's subscriber: `RUST_LOG` decides when it is set, the host's log level

@@ -1,13 +1,15 @@
 //! The serve loop: accepts calls, runs each as a task it owns, pauses, resumes and drains.
 
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::stream::{select_all, Stream};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout, timeout_at, Instant};
+use tracing::field::Empty;
 use tracing::{debug, info, info_span, warn, Instrument as _};
 use wasmcloud_provider_sdk::provider::InvocationStreams;
 
@@ -41,6 +43,10 @@ impl Default for ServeOptions {
 
 /// Pause before trying again when NATS did not take the subscriptions.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// How long leaving the queue group may take, which needs NATS, and the parameters of the calls that
+/// have begun.
+const LEAVE: Duration = Duration::from_secs(10);
 
 type Call = (
     &'static str,
@@ -96,8 +102,7 @@ pub(crate) async fn run<H: Clone>(
                     client.flush().await;
                     serving.set_state(ServingState::Serving);
                     info!("serving");
-                    let ended = calls.accept(streams, &mut wanted).await;
-                    client.flush().await;
+                    let ended = calls.accept(client, streams, &mut wanted).await;
                     if ended {
                         warn!("the subscriptions ended, subscribing again");
                         sleep(RETRY).await;
@@ -113,7 +118,7 @@ pub(crate) async fn run<H: Clone>(
             },
         }
     }
-    calls.drain(options.drain).await;
+    calls.drain().await;
     // Answers that were just given must still leave this process.
     client.flush().await;
     serving.set_state(ServingState::Stopped);
@@ -124,6 +129,9 @@ struct Calls {
     tasks: JoinSet<()>,
     max: usize,
     deadline: Duration,
+    drain: Duration,
+    /// When everything has to be over; nothing before the provider stops.
+    end: Option<Instant>,
 }
 
 impl Calls {
@@ -132,13 +140,16 @@ impl Calls {
             tasks: JoinSet::new(),
             max: options.max_in_flight.max(1),
             deadline: options.call_deadline,
+            drain: options.drain,
+            end: None,
         }
     }
 
-    /// Accepts calls until something else is wanted, then drops the streams, which
-    /// unsubscribes. Returns true when the streams ended by themselves.
+    /// Accepts calls until something else is wanted, then leaves the queue group. Returns true when
+    /// the streams ended by themselves.
     async fn accept(
         &mut self,
+        client: &ServeClient,
         streams: InvocationStreams,
         wanted: &mut watch::Receiver<Wanted>,
     ) -> bool {
@@ -162,15 +173,55 @@ impl Calls {
                 },
             }
         }
-        self.take_delivered(&mut incoming);
+        let end = self.end_by(wanted, Instant::now() + LEAVE);
+        self.leave(client, &mut incoming, wanted, end).await;
         false
     }
 
-    /// Starts the calls that NATS has already delivered here: nobody else will get them.
-    fn take_delivered(&mut self, incoming: &mut (impl Stream<Item = Call> + Unpin)) {
-        while let Some(Some(call)) = incoming.next().now_or_never() {
-            self.spawn(call);
+    /// Leaves the queue group, and starts the calls that NATS delivers until it knows: nobody else
+    /// will get them.
+    async fn leave(
+        &mut self,
+        client: &ServeClient,
+        incoming: &mut (impl Stream<Item = Call> + Unpin),
+        wanted: &mut watch::Receiver<Wanted>,
+        mut end: Instant,
+    ) {
+        let mut left = pin!(client.leave().fuse());
+        loop {
+            tokio::select! {
+                biased;
+                _ = wanted.changed() => end = self.end_by(wanted, end),
+                Some(done) = self.tasks.join_next() => Self::reap(done),
+                call = incoming.next() => match call {
+                    Some(call) => self.spawn(call),
+                    None => return,
+                },
+                Err(err) = &mut left => {
+                    warn!(error = format!("{err:#}"), "failed to leave the queue group in order");
+                    return;
+                },
+                () = sleep_until(end) => {
+                    warn!("NATS does not let go: calls that are on their way here may be lost");
+                    return;
+                }
+            }
         }
+    }
+
+    /// When to be done with what may take until `end`: a provider that stops has less time.
+    fn end_by(&mut self, wanted: &watch::Receiver<Wanted>, end: Instant) -> Instant {
+        if *wanted.borrow() == Wanted::Stop {
+            end.min(self.stop())
+        } else {
+            end
+        }
+    }
+
+    /// When everything has to be over, now that the provider stops.
+    fn stop(&mut self) -> Instant {
+        let drain = self.drain;
+        *self.end.get_or_insert_with(|| Instant::now() + drain)
     }
 
     fn spawn(&mut self, (instance, func, call): Call) {
@@ -187,11 +238,20 @@ impl Calls {
             }
         };
         let deadline = self.deadline;
-        let span = info_span!("call", instance, func);
+        // Who calls, and for what, is known when the parameters are read: `Links::of_call` and the
+        // handler record it.
+        let span = info_span!(
+            "call",
+            instance,
+            func,
+            component = Empty,
+            link = Empty,
+            key = Empty
+        );
         self.tasks.spawn(
             async move {
                 match timeout(deadline, call).await {
-                    Ok(Ok(())) => {}
+                    Ok(Ok(())) => debug!("answered a call"),
                     Ok(Err(err)) => warn!(error = format!("{err:#}"), "failed to answer a call"),
                     // Dropping the call ends its reply: the caller fails now, not never.
                     Err(_) => warn!("gave up a call that ran past its deadline"),
@@ -211,13 +271,14 @@ impl Calls {
         }
     }
 
-    async fn drain(mut self, limit: Duration) {
+    async fn drain(mut self) {
+        let end = self.stop();
         let all = async {
             while let Some(done) = self.tasks.join_next().await {
                 Self::reap(done);
             }
         };
-        if timeout(limit, all).await.is_err() {
+        if timeout_at(end, all).await.is_err() {
             warn!(calls = self.tasks.len(), "stopping with calls in flight");
         } else {
             debug!("all calls are finished");

@@ -4,13 +4,18 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
 use provider_harness::{command, eventually, link, Host, NatsServer, Process};
-use support::{binary, greet, greet_by, greeted, host, start, PATIENCE};
+use support::{binary, greet, greet_by, greet_name, greeted, host, start, PATIENCE, PROVIDER};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, Instant};
 
 /// Calls a hundred times, and counts who answered.
@@ -44,13 +49,18 @@ fn greeting(host: Host, greeting: &str) -> Host {
         ))
 }
 
+/// A host whose provider is paused while the file exists.
+fn pausable(host: Host, directory: &TempDir) -> (Host, PathBuf) {
+    let file = directory.path().join("pause");
+    let host = host.with_config([("pause_file", file.to_str().unwrap())]);
+    (host, file)
+}
+
 #[tokio::test]
 async fn a_paused_provider_leaves_its_queue_group_and_a_resumed_one_returns() {
     let nats = NatsServer::start().await.unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("pause");
-    let first = host(&nats).await;
-    let first = greeting(first, "First").with_config([("pause_file", file.to_str().unwrap())]);
+    let (first, file) = pausable(greeting(host(&nats).await, "First"), &directory);
     let second = greeting(host(&nats).await, "Second");
     let _first = start(&first).await;
     greeted(&first, Ok("First, World")).await;
@@ -77,14 +87,110 @@ async fn a_paused_provider_leaves_its_queue_group_and_a_resumed_one_returns() {
     answer_only(&second, &["First, World", "Second, World"]).await;
 }
 
+/// Calls without a pause until told to stop, and returns how many calls were answered by whom.
+async fn call_until(host: Host, stop: Arc<AtomicBool>) -> BTreeMap<String, usize> {
+    let caller = host.caller().await.unwrap();
+    let mut answers = BTreeMap::new();
+    while !stop.load(Ordering::Relaxed) {
+        let answer = greet_by(&caller, "default").await.unwrap().unwrap();
+        *answers.entry(answer).or_default() += 1;
+    }
+    answers
+}
+
+/// Callers that call all the time. They have to run on one thread: on several, `wrpc_transport_nats`
+/// 0.29 can read an answer before it has noted who waits for it, and drops it.
+struct Load {
+    stop: Arc<AtomicBool>,
+    callers: JoinSet<BTreeMap<String, usize>>,
+}
+
+impl Load {
+    fn on(host: &Host) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let callers = (0..16).map(|_| call_until(host.clone(), Arc::clone(&stop)));
+        let callers = callers.collect();
+        Self { stop, callers }
+    }
+
+    /// Ends it; every call must have been answered.
+    async fn end(self) -> BTreeMap<String, usize> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut sum = BTreeMap::new();
+        for answers in self.callers.join_all().await {
+            for (answer, count) in answers {
+                *sum.entry(answer).or_default() += count;
+            }
+        }
+        sum
+    }
+}
+
+async fn logged(provider: &Process, text: &str, times: usize) {
+    eventually(PATIENCE, || async {
+        let count = provider.log().matches(text).count();
+        anyhow::ensure!(count >= times, "{count} times `{text}`, not {times}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn pausing_under_load_loses_no_call() {
+    let nats = NatsServer::start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (first, file) = pausable(greeting(host(&nats).await, "First"), &directory);
+    let second = greeting(host(&nats).await, "Second");
+    let pausing = start(&first).await;
+    let other = start(&second).await;
+    logged(&pausing, ": serving\n", 1).await;
+    logged(&other, ": serving\n", 1).await;
+
+    let load = Load::on(&second);
+    for round in 1..=40 {
+        tokio::fs::write(&file, "").await.unwrap();
+        logged(&pausing, "serving is paused", round).await;
+        tokio::fs::remove_file(&file).await.unwrap();
+        logged(&pausing, ": serving\n", round + 1).await;
+    }
+    let answers = load.end().await;
+    println!("{answers:?}");
+    assert!(answers["First, World"] > 0 && answers["Second, World"] > 0);
+}
+
+#[tokio::test]
+async fn stopping_under_load_loses_no_call() {
+    let nats = NatsServer::start().await.unwrap();
+    // Only the stopped one listens to its host's stop: the other one has another host.
+    let first = greeting(host(&nats).await, "First");
+    let second = greeting(
+        Host::new(&nats, "NOTHER", PROVIDER).await.unwrap(),
+        "Second",
+    );
+    let _second = start(&second).await;
+    greeted(&second, Ok("Second, World")).await;
+    let load = Load::on(&second);
+    for _ in 0..8 {
+        let mut patient = command(binary());
+        patient.env("ECHO_DRAIN_MS", "8000");
+        let mut stopped = Process::start(patient, &first).await.unwrap();
+        logged(&stopped, ": serving\n", 1).await;
+        first.stop_provider().await.unwrap();
+        let status = stopped.ended(PATIENCE).await.unwrap();
+        assert_eq!(status.code(), Some(0), "{}", stopped.log());
+    }
+    let answers = load.end().await;
+    println!("{answers:?}");
+    assert!(answers["First, World"] > 0 && answers["Second, World"] > 0);
+}
+
 #[tokio::test]
 async fn a_call_to_nobody_but_paused_providers_fails_at_once() {
     let nats = NatsServer::start().await.unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("pause");
+    let (host, file) = pausable(greeting(host(&nats).await, "Hello"), &directory);
     tokio::fs::write(&file, "").await.unwrap();
-    let host =
-        greeting(host(&nats).await, "Hello").with_config([("pause_file", file.to_str().unwrap())]);
     let _provider = start(&host).await;
     eventually(PATIENCE, || async {
         let health = host.health().await?;
@@ -121,7 +227,7 @@ async fn a_provider_that_is_stopped_finishes_what_takes_no_longer_than_the_grace
         .with_link(link(
             "hello",
             "quick",
-            [("greeting", "Bye"), ("delay_ms", "150")],
+            [("greeting", "Bye"), ("delay_ms", "100")],
         ));
     let mut provider = start(&host).await;
     greeted(&host, Ok("Hello, World")).await;
@@ -177,6 +283,20 @@ async fn an_orphan_ends_itself() {
     assert_eq!(status, WaitStatus::Exited(Pid::from_raw(provider), 3));
     assert!(parent.log().contains("its host"), "{}", parent.log());
     assert!(greet(&host, "default").await.is_err());
+}
+
+#[tokio::test]
+async fn a_call_that_is_larger_than_a_message_is_heard_and_answered_in_full() {
+    let nats = NatsServer::start().await.unwrap();
+    let host = greeting(host(&nats).await, "Hello");
+    let _provider = start(&host).await;
+    greeted(&host, Ok("Hello, World")).await;
+    let caller = host.caller().await.unwrap();
+    let name = "a long name ".repeat(300_000);
+    for _ in 0..3 {
+        let answer = greet_name(&caller, "default", &name).await;
+        assert!(answer.unwrap() == Ok(format!("Hello, {name}")));
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use metadata_kit::{Region, RegionCode};
+use metadata_kit::{fetch, FetchError, Region, RegionCode};
 use provider_kit::{within, Secret};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -63,15 +63,14 @@ impl Catalogue {
         if self.stale.is_some_and(|due| now < due) {
             return Ok(());
         }
-        let asked = within(source.timeout, "the Machines API", fetch(source)).await?;
-        self.names = read(&asked?)?;
+        let asked = within(source.timeout, "the Machines API", ask(source)).await?;
+        self.names = read(&asked.map_err(Error::Ask)?)?;
         self.stale = now.checked_add(source.refresh);
         Ok(())
     }
 }
 
-async fn fetch(source: &Source) -> Result<Vec<u8>, Error> {
-    let failed = |err: reqwest::Error| Error::Request(err.without_url());
+async fn ask(source: &Source) -> Result<Vec<u8>, FetchError> {
     let mut url = source.address.clone();
     url.set_path("/v1/platform/regions");
     let http = reqwest::Client::builder()
@@ -79,20 +78,8 @@ async fn fetch(source: &Source) -> Result<Vec<u8>, Error> {
         // The token is for this address and no other.
         .redirect(reqwest::redirect::Policy::none())
         .build()
-        .map_err(failed)?;
-    let request = http.get(url).bearer_auth(source.token.expose());
-    let mut answer = request.send().await.map_err(failed)?;
-    if !answer.status().is_success() {
-        return Err(Error::Status(answer.status().as_u16()));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-        if body.len().saturating_add(chunk.len()) > MAX_ANSWER {
-            return Err(Error::TooLong(MAX_ANSWER));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+        .map_err(FetchError::Request)?;
+    fetch(http.get(url).bearer_auth(source.token.expose()), MAX_ANSWER).await
 }
 
 #[derive(Deserialize)]

@@ -43,7 +43,7 @@ impl FromConfig for Config {
             machine_id: checked(keys, "machine_id", is_machine_id, "the id of a Machine")?,
             nameserver: keys.parsed("nameserver", "an address and port like [fdaa::3]:53")?,
             hosts_file: keys.optional("hosts_file")?.map(PathBuf::from),
-            machines_api: api(keys, "machines_api")?,
+            machines_api: keys.origin("machines_api")?,
             token: token(keys, "token")?,
             timeout: keys.milliseconds("timeout_ms", 10..=5_000)?,
             refresh: keys.seconds("refresh_seconds", 1..=86_400)?,
@@ -96,20 +96,6 @@ fn token(keys: &mut Keys<'_>, key: &'static str) -> Result<Option<Secret>, Confi
         Some(token) if !fits(&token) => Err(ConfigError::invalid_secret(key, "printable ASCII")),
         token => Ok(token),
     }
-}
-
-fn api(keys: &mut Keys<'_>, key: &'static str) -> Result<Option<Url>, ConfigError> {
-    let allowed = "an https:// or http:// URL without user, path or query";
-    keys.optional(key)?
-        .map(|value| {
-            Url::parse(&value)
-                .ok()
-                .filter(|url| matches!(url.scheme(), "https" | "http"))
-                .filter(|url| url.username().is_empty() && url.password().is_none())
-                .filter(|url| url.path() == "/" && url.query().is_none())
-                .ok_or_else(|| ConfigError::invalid(key, &value, allowed))
-        })
-        .transpose()
 }
 
 #[cfg(test)]

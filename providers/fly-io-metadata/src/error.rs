@@ -1,6 +1,7 @@
 //! Why Fly.io gave no answer.
 
 use hickory_resolver::ResolveError;
+use metadata_kit::FetchError;
 use provider_kit::DeadlineExceeded;
 
 /// A failed question to Fly.io.
@@ -26,15 +27,9 @@ pub enum Error {
     /// Neither labels, nor config, nor the DNS say in which region this Machine is.
     #[error("the region of this Machine is unknown")]
     NoRegion,
-    /// The Machines API did not answer.
+    /// The Machines API did not answer, or refused.
     #[error("failed to ask the Machines API for its regions")]
-    Request(#[source] reqwest::Error),
-    /// The Machines API refused.
-    #[error("the Machines API answers {0} when asked for its regions")]
-    Status(u16),
-    /// The answer is longer than is read.
-    #[error("the Machines API's list of regions is longer than {0} bytes")]
-    TooLong(usize),
+    Ask(#[source] FetchError),
     /// The answer is not what the API's documentation says.
     #[error("the Machines API's list of regions is malformed")]
     Regions,

@@ -50,6 +50,13 @@ async fn start(host: &Host) -> Process {
     Process::start(command(BINARY), host).await.unwrap()
 }
 
+/// Tells all that it ever would.
+async fn start_traced(host: &Host) -> Process {
+    let mut command = command(BINARY);
+    command.env("RUST_LOG", "trace");
+    Process::start(command, host).await.unwrap()
+}
+
 async fn answer(host: &Host) -> Metadata {
     get_until(host, Result::is_ok).await.unwrap().unwrap()
 }
@@ -145,14 +152,17 @@ async fn a_dns_that_fails_in_any_way_leaves_the_last_good_answer_in_place() {
     let metadata = answer(&host).await;
     assert_eq!(metadata.region.code, "iad");
     for (mood, reason) in [
-        (SILENT, "metadata: "),
+        (SILENT, "failed to look up _instances.internal."),
         (FAILING, "failed to look up _instances.internal."),
         (GARBAGE, "the text of _instances.internal. is malformed"),
-        (NOISE, "metadata: "),
+        (NOISE, "failed to look up _instances.internal."),
     ] {
         dns.set(mood);
         let said = health(&host, false).await;
-        assert!(said.contains(reason), "{mood}: {said}");
+        // Who notices first that there is no answer: the resolver or our own deadline.
+        let late = matches!(mood, SILENT | NOISE)
+            && said.contains("the internal DNS did not finish within 300 ms");
+        assert!(late || said.contains(reason), "{mood}: {said}");
         assert_eq!(answer(&host).await, metadata);
         dns.set(GOOD);
         health(&host, true).await;
@@ -239,13 +249,13 @@ async fn with_a_token_the_machines_api_names_the_regions() {
     let host = with_api(&nats, &dns, &api).await;
     let labels = [("fly_machine_id", MACHINE), ("fly_region", "tau")];
     let _inventory = host.answer_inventory(labels).await.unwrap();
-    let provider = start(&host).await;
+    let provider = start_traced(&host).await;
     let metadata = answer(&host).await;
     assert_eq!(metadata.region.name, "Tau Ceti, Space");
     assert_eq!(metadata.region.city.as_deref(), Some("Tau Ceti"));
     for (bad, reason) in [
         (SILENT, "the Machines API did not finish within 300 ms"),
-        (FAILING, "the Machines API answers 503"),
+        (FAILING, "the Machines API for its regions: it answers 503"),
         (GARBAGE, "list of regions is malformed"),
         (NOISE, "longer than 1048576 bytes"),
     ] {
@@ -281,7 +291,7 @@ async fn a_token_in_plain_config_is_refused() {
     let dns = DnsServer::start(zone()).await;
     let host = host(&nats, &dns).await.with_config([("token", TOKEN)]);
     let _inventory = host.answer_inventory([]).await.unwrap();
-    let provider = start(&host).await;
+    let provider = start_traced(&host).await;
     let refused = |answer: &Result<Metadata, Error>| {
         matches!(answer, Err(Error::Misconfigured(reason))
             if reason == "config key `token` must be given as a secret, not as config")

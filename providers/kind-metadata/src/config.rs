@@ -41,7 +41,7 @@ impl FromConfig for Config {
             instance_id: name(keys, "instance_id")?,
             node_name: node(keys, "node_name")?,
             kubernetes: keys.flag("kubernetes")?,
-            kubernetes_api: api(keys, "kubernetes_api")?,
+            kubernetes_api: keys.origin("kubernetes_api")?,
             service_account_dir: keys.optional("service_account_dir")?.map(PathBuf::from),
             timeout: keys.milliseconds("timeout_ms", 10..=10_000)?,
             refresh: keys.seconds("refresh_seconds", 1..=86_400)?,
@@ -91,20 +91,6 @@ fn node(keys: &mut Keys<'_>, key: &'static str) -> Result<Option<String>, Config
             } else {
                 Err(ConfigError::invalid(key, &value, "the name of a node"))
             }
-        })
-        .transpose()
-}
-
-fn api(keys: &mut Keys<'_>, key: &'static str) -> Result<Option<Url>, ConfigError> {
-    let allowed = "an https:// or http:// URL without user, path or query";
-    keys.optional(key)?
-        .map(|value| {
-            Url::parse(&value)
-                .ok()
-                .filter(|url| matches!(url.scheme(), "https" | "http"))
-                .filter(|url| url.username().is_empty() && url.password().is_none())
-                .filter(|url| url.path() == "/" && url.query().is_none())
-                .ok_or_else(|| ConfigError::invalid(key, &value, allowed))
         })
         .transpose()
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use metadata_kit::FetchError;
 use provider_kit::DeadlineExceeded;
 
 /// A failed question to the Kubernetes API.
@@ -18,29 +19,13 @@ pub enum Error {
     /// The certificate authority or the token is not what it should be.
     #[error("{0} of the service account is malformed")]
     Malformed(&'static str),
-    /// The request failed.
+    /// The API did not answer, or refused.
     #[error("failed to ask the Kubernetes API for {what}")]
-    Request {
+    Ask {
         /// What was asked for.
         what: &'static str,
-        /// Why. Without the URL.
-        source: reqwest::Error,
-    },
-    /// The API refused.
-    #[error("the Kubernetes API answers {status} when asked for {what}")]
-    Status {
-        /// What was asked for.
-        what: &'static str,
-        /// The status.
-        status: u16,
-    },
-    /// The answer is longer than is read.
-    #[error("the Kubernetes API's answer for {what} is longer than {limit} bytes")]
-    TooLong {
-        /// What was asked for.
-        what: &'static str,
-        /// The limit.
-        limit: usize,
+        /// Why.
+        source: FetchError,
     },
     /// The answer is not what the API's documentation says.
     #[error("the Kubernetes API's answer for {what} is malformed")]

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use metadata_kit::fetch;
 use provider_kit::within;
 use serde::de::DeserializeOwned;
 use serde::Deserialize;
@@ -88,35 +89,11 @@ impl Api {
         }
         let mut url = self.address.clone();
         url.set_path(&path.join("/"));
-        let answer = within(self.timeout, "the Kubernetes API", self.body(what, url)).await??;
+        let request = self.http.get(url).bearer_auth(self.account.token.expose());
+        let asked = fetch(request, MAX_ANSWER);
+        let answer = within(self.timeout, "the Kubernetes API", asked).await?;
+        let answer = answer.map_err(|source| Error::Ask { what, source })?;
         serde_json::from_slice(&answer).map_err(|_| Error::Answer { what })
-    }
-
-    async fn body(&self, what: &'static str, url: Url) -> Result<Vec<u8>, Error> {
-        let failed = |source: reqwest::Error| Error::Request {
-            what,
-            source: source.without_url(),
-        };
-        let mut answer = self
-            .http
-            .get(url)
-            .bearer_auth(self.account.token.expose())
-            .send()
-            .await
-            .map_err(failed)?;
-        if !answer.status().is_success() {
-            let status = answer.status().as_u16();
-            return Err(Error::Status { what, status });
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            if body.len().saturating_add(chunk.len()) > MAX_ANSWER {
-                let limit = MAX_ANSWER;
-                return Err(Error::TooLong { what, limit });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
     }
 }
 

@@ -11,5 +11,11 @@ mod bindings {
 }
 
 fn main() -> std::process::ExitCode {
-    provider_kit::run::<provider::Echo>("echo", bindings::serve)
+    let mut options = provider_kit::ServeOptions::default();
+    // No wasmCloud host hands this on: it is for tests, on machines that are busy.
+    let drain = std::env::var("ECHO_DRAIN_MS").ok();
+    if let Some(drain) = drain.and_then(|text| text.parse().ok()) {
+        options.drain = std::time::Duration::from_millis(drain);
+    }
+    provider_kit::run_with::<provider::Echo>("echo", options, bindings::serve)
 }

@@ -37,11 +37,11 @@ impl RawConfig {
 
     /// Config without secrets, written down: for tests.
     #[must_use]
-    pub fn from_values<const N: usize>(values: [(&str, &str); N]) -> Self {
+    pub fn from_values<'a>(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self {
             values: values
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .collect(),
             secrets: BTreeMap::new(),
         }

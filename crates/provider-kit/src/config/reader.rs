@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use url::Url;
+
 use super::{placeholder, ConfigError, RawConfig};
 use crate::{LabelSet, Secret};
 
@@ -164,6 +166,26 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// The address of a server: an `https` or `http` URL and nothing behind the authority.
+    ///
+    /// # Errors
+    ///
+    /// As [`optional`](Self::optional), and for any other URL.
+    pub fn origin(&mut self, key: &'static str) -> Result<Option<Url>, ConfigError> {
+        let allowed = "an https:// or http:// URL without user, path or query";
+        self.optional(key)?
+            .map(|value| {
+                Url::parse(&value)
+                    .ok()
+                    .filter(|url| matches!(url.scheme(), "https" | "http"))
+                    .filter(|url| url.username().is_empty() && url.password().is_none())
+                    .filter(|url| url.path() == "/")
+                    .filter(|url| url.query().is_none() && url.fragment().is_none())
+                    .ok_or_else(|| ConfigError::invalid(key, &value, allowed))
+            })
+            .transpose()
+    }
+
     /// A secret. It must come as a secret: config is readable by everybody in the lattice.
     ///
     /// # Errors
@@ -284,6 +306,37 @@ mod tests {
         ];
         for (raw, message) in cases {
             assert_eq!(parse(&raw), Err(message.to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_address_of_a_server_is_a_url_with_nothing_behind_the_authority() {
+        struct Address(Option<Url>);
+        impl FromConfig for Address {
+            fn from_config(config: &mut Config<'_>) -> Result<Self, ConfigError> {
+                config.origin("api").map(Self)
+            }
+        }
+        let parse = |address| {
+            let raw = RawConfig::from_values([("api", address)]);
+            raw.parse::<Address>(&LabelSet::default())
+        };
+        for good in ["https://10.96.0.1:443", "http://_api.internal:4280/"] {
+            assert!(parse(good).unwrap().0.is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            "x:443",
+            "ftp://x",
+            "https://user@x",
+            "https://:hunter2@x",
+            "https://x/api",
+            "https://x?a",
+            "https://x#a",
+        ] {
+            let refused = parse(bad).err().unwrap().to_string();
+            assert!(refused.contains("`api`"), "{refused}");
+            assert!(!refused.contains("hunter2"), "{refused}");
         }
     }
 

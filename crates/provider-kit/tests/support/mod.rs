@@ -39,8 +39,16 @@ pub async fn greet_by(
     caller: &wrpc_transport_nats::Client,
     link: &str,
 ) -> anyhow::Result<Result<String, String>> {
+    greet_name(caller, link, "World").await
+}
+
+pub async fn greet_name(
+    caller: &wrpc_transport_nats::Client,
+    link: &str,
+    name: &str,
+) -> anyhow::Result<Result<String, String>> {
     let headers = Some(Host::call_headers("hello", link));
-    let call = bindings::example::echo::echo::greet(caller, headers, "World");
+    let call = bindings::example::echo::echo::greet(caller, headers, name);
     tokio::time::timeout(PATIENCE, call)
         .await
         .context("the call hangs")?
