@@ -5,7 +5,7 @@ use std::future::Future;
 use bytes::Bytes;
 
 use crate::bucket::{Bucket, Key};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limit::Limits;
 
 /// A place that keeps values under keys.
@@ -42,6 +42,16 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Removes all keys.
     fn delete_many(&self, keys: &[Key]) -> impl Future<Output = Result<()>> + Send;
+
+    /// Whether the backend says how it is ([`Backend::status`]).
+    fn has_status(&self) -> bool {
+        false
+    }
+
+    /// How the backend is, as JSON; a component reads it as a key of [`crate::bucket::STATUS`].
+    fn status(&self) -> impl Future<Output = Result<Bytes>> + Send {
+        async { Err(Error::NoSuchBucket) }
+    }
 
     /// A page of a bucket's keys, from a cursor of an earlier page or from 0.
     ///

@@ -15,6 +15,13 @@ pub const RESERVED: &str = "@kv/";
 /// Name of the bucket whose keys are top level.
 pub const DEFAULT: &str = "default";
 
+/// Name of the read-only bucket that holds what a replicated store says of itself, under [`STATUS_KEY`].
+/// No link can declare it: `@` is in no bucket's name.
+pub const STATUS: &str = "@replication";
+
+/// The only key of the bucket [`STATUS`]; its value is JSON.
+pub const STATUS_KEY: &str = "status";
+
 /// One bucket that the link may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {

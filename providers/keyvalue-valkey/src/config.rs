@@ -10,6 +10,7 @@ use url::{Host, Url};
 use crate::bucket::{self, Buckets};
 use crate::endpoint::{Credentials, Endpoint, Tls};
 use crate::limit::Limits;
+use crate::mode::{mode, Mode};
 
 const MIB: u64 = 1024 * 1024;
 const URL_ALLOWED: &str = "redis://HOST[:PORT][/DATABASE], or rediss:// for TLS";
@@ -26,6 +27,8 @@ pub struct LinkConfig {
     pub limits: Limits,
     /// How long one call may take.
     pub timeout: Duration,
+    /// Where the data is kept.
+    pub mode: Mode,
 }
 
 impl FromConfig for LinkConfig {
@@ -41,12 +44,14 @@ impl FromConfig for LinkConfig {
         let timeout = config
             .milliseconds("timeout_ms", 10..=10_000)?
             .unwrap_or(DEFAULT_TIMEOUT);
+        let mode = mode(config)?;
         let endpoint = endpoint(&url, credentials, ca_pem)?;
         Ok(Self {
             endpoint,
             buckets,
             limits,
             timeout,
+            mode,
         })
     }
 }
@@ -329,7 +334,8 @@ mod tests {
             ("tls_ca_pem", "no certificate"),
             ("tls_ca_file", "/no/such/file"),
             ("urls", "redis://h"),
-            ("mode", "replicated"),
+            ("mode", "both"),
+            ("group", "todo"),
         ] {
             let error = parse(&RawConfig::from_values([
                 ("url", "rediss://h"),

@@ -11,7 +11,8 @@
 //!
 //! # When it is usable
 //!
-//! After a connection has answered `PING`. It stops being usable when the socket closes (noticed at
+//! After a connection has answered `PING`, and, where it matters which server process that is
+//! ([`Connection::open_identified`]), said so. It stops being usable when the socket closes (noticed at
 //! once) or a `PING`, sent every [`PING_EVERY`], is not answered well within [`PING_DEADLINE`]. After
 //! that it has to answer [`PROOFS`] pings in a row before it is usable again, so that a store that comes
 //! and goes does not flap.
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind};
+use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, RedisResult};
 use tokio::sync::{watch, Notify};
 use tokio::time::{interval, sleep, timeout, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
@@ -40,6 +41,10 @@ pub const PROOFS: u32 = 3;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const MAX_DELAY: Duration = Duration::from_millis(500);
+/// What is known of a database that was ever replicated, and the mark that plain links leave in it
+/// (`crates/replica/src/store/script.lua`).
+const REPLICATED: &str = "@kv/r/state";
+const WRITTEN_PLAIN: &str = "@kv/r/plain";
 /// Commands that may wait for the socket; redis's default of 50 makes bursts queue outside of it.
 const PIPELINE: usize = 1024;
 
@@ -53,19 +58,40 @@ pub struct Connection {
 }
 
 #[derive(Clone, Debug)]
-enum State {
-    Ready(MultiplexedConnection),
+pub(crate) enum State {
+    Ready(Process),
     Down(Refusal),
+}
+
+/// A socket, and the server process at its other end.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pub(crate) connection: MultiplexedConnection,
+    /// The process's `run_id`, asked over this very socket; empty unless the connection is identified.
+    pub(crate) run: Arc<str>,
 }
 
 impl Connection {
     /// Starts to connect in the background. `changed` is notified whenever [`Connection::fault`]
     /// changes, and when the connection is dropped.
+    ///
+    /// It is for links in plain mode: in a database that was replicated before it leaves the mark by which replication,
+    /// should it be taken up again, knows that values may have changed without it.
     pub fn open(endpoint: Endpoint, changed: Arc<Notify>) -> Self {
+        Self::open_with(endpoint, changed, false)
+    }
+
+    /// As [`Connection::open`], of a connection that knows which server process it leads to. Takes `INFO`.
+    pub fn open_identified(endpoint: Endpoint, changed: Arc<Notify>) -> Self {
+        Self::open_with(endpoint, changed, true)
+    }
+
+    fn open_with(endpoint: Endpoint, changed: Arc<Notify>, identify: bool) -> Self {
         let (publish, state) =
             watch::channel(State::Down(Refusal::new("the first connection is pending")));
         let span = info_span!("connection", valkey = %endpoint, id = endpoint.fingerprint());
-        let supervisor = supervise(endpoint.clone(), publish, changed.clone()).instrument(span);
+        let supervisor = supervise(endpoint.clone(), identify, publish, changed.clone());
+        let supervisor = supervisor.instrument(span);
         Self {
             endpoint,
             state,
@@ -89,10 +115,20 @@ impl Connection {
 
     /// The connection, if it is usable right now. Never waits.
     pub(crate) fn ready(&self) -> Result<MultiplexedConnection> {
+        self.process().map(|process| process.connection)
+    }
+
+    /// The connection and its server process, if it is usable right now. Never waits.
+    pub(crate) fn process(&self) -> Result<Process> {
         match &*self.state.borrow() {
-            State::Ready(connection) => Ok(connection.clone()),
+            State::Ready(process) => Ok(process.clone()),
             State::Down(refusal) => Err(refusal.to_error()),
         }
+    }
+
+    /// To follow the connection as it comes and goes.
+    pub(crate) fn states(&self) -> watch::Receiver<State> {
+        self.state.clone()
     }
 }
 
@@ -102,7 +138,12 @@ impl Drop for Connection {
     }
 }
 
-async fn supervise(endpoint: Endpoint, publish: watch::Sender<State>, changed: Arc<Notify>) {
+async fn supervise(
+    endpoint: Endpoint,
+    identify: bool,
+    publish: watch::Sender<State>,
+    changed: Arc<Notify>,
+) {
     let client = match endpoint.client() {
         Ok(client) => client,
         // The config was validated, so this is for what only a TLS library finds wrong.
@@ -116,13 +157,13 @@ async fn supervise(endpoint: Endpoint, publish: watch::Sender<State>, changed: A
     let mut proofs = 1;
     loop {
         let closed = Arc::new(Notify::new());
-        let refusal = match connect(&client, &closed, proofs).await {
-            Ok(connection) => {
+        let refusal = match connect(&client, &closed, proofs, identify).await {
+            Ok(process) => {
                 info!("connected");
                 delay = FIRST_DELAY;
-                publish.send_replace(State::Ready(connection.clone()));
+                publish.send_replace(State::Ready(process.clone()));
                 changed.notify_one();
-                let refusal = until_lost(connection, &closed).await;
+                let refusal = until_lost(process.connection, &closed, identify).await;
                 proofs = PROOFS;
                 warn!(reason = refusal.reason, "connection lost");
                 publish.send_replace(State::Down(refusal));
@@ -153,7 +194,8 @@ async fn connect(
     client: &Client,
     closed: &Arc<Notify>,
     proofs: u32,
-) -> Result<MultiplexedConnection, Refusal> {
+    identify: bool,
+) -> Result<Process, Refusal> {
     let notify = closed.clone();
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
@@ -184,16 +226,73 @@ async fn connect(
         sleep(PING_EVERY / 2).await;
         ping(&mut connection).await?;
     }
-    Ok(connection)
+    let run = if identify {
+        run_id(&mut connection).await?
+    } else {
+        let marked = timeout(PING_DEADLINE, mark_plain(&mut connection)).await;
+        if let Err(error) = marked.map_err(|_| late("EXISTS"))? {
+            // A user who may not look there is served all the same.
+            let reason = Refusal::from(&error).reason;
+            warn!(
+                reason,
+                "cannot mark the database as written in plain mode, which matters only if it was replicated"
+            );
+        }
+        "".into()
+    };
+    Ok(Process { connection, run })
 }
 
-async fn until_lost(mut connection: MultiplexedConnection, closed: &Notify) -> Refusal {
+/// What a server process calls itself; another name after every restart.
+async fn run_id(connection: &mut MultiplexedConnection) -> Result<Arc<str>, Refusal> {
+    let mut command = redis::cmd("INFO");
+    command.arg("server");
+    let info: String = timeout(PING_DEADLINE, command.query_async(connection))
+        .await
+        .map_err(|_| late("INFO"))?
+        .map_err(|error| Refusal::from(&error))?;
+    info.lines()
+        .find_map(|line| line.strip_prefix("run_id:"))
+        .map(|run| run.trim().into())
+        .ok_or_else(|| Refusal::new("the server does not tell its run_id"))
+}
+
+/// Leaves the mark in a database that was replicated. Again and again, as replication may be taken up, and take the
+/// mark away, while plain links are still there.
+async fn mark_plain(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    if redis::Cmd::exists(REPLICATED)
+        .query_async(connection)
+        .await?
+    {
+        let mark = redis::Cmd::set(WRITTEN_PLAIN, 1);
+        mark.exec_async(connection).await?;
+    }
+    Ok(())
+}
+
+fn late(command: &str) -> Refusal {
+    Refusal::new(format!(
+        "no answer to {command} within {} ms",
+        PING_DEADLINE.as_millis()
+    ))
+}
+
+async fn until_lost(
+    mut connection: MultiplexedConnection,
+    closed: &Notify,
+    identified: bool,
+) -> Refusal {
     let mut tick = interval(PING_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let next = async {
             tick.tick().await;
-            ping(&mut connection).await
+            ping(&mut connection).await?;
+            if !identified {
+                // What the connection is worth, the ping says.
+                let _ = timeout(PING_DEADLINE, mark_plain(&mut connection)).await;
+            }
+            Ok(())
         };
         tokio::select! {
             () = closed.notified() => return Refusal::new("the server closed the connection"),
@@ -208,9 +307,6 @@ async fn ping(connection: &mut MultiplexedConnection) -> Result<(), Refusal> {
     match timeout(PING_DEADLINE, redis::cmd("PING").exec_async(connection)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Refusal::from(&error)),
-        Err(_) => Err(Refusal::new(format!(
-            "no answer to PING within {} ms",
-            PING_DEADLINE.as_millis()
-        ))),
+        Err(_) => Err(late("PING")),
     }
 }

@@ -11,15 +11,7 @@ use crate::error::{Error, Result};
 ///
 /// [`Error::NotANumber`] for everything else, numbers past `u64::MAX` included.
 pub(crate) fn parse(value: &[u8]) -> Result<u64> {
-    let canonical = value == b"0"
-        || (value.first().is_some_and(|c| *c != b'0') && value.iter().all(u8::is_ascii_digit));
-    if !canonical {
-        return Err(Error::NotANumber);
-    }
-    std::str::from_utf8(value)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or(Error::NotANumber)
+    replica::number::parse(value).ok_or(Error::NotANumber)
 }
 
 #[cfg(test)]

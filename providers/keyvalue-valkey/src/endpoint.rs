@@ -81,6 +81,11 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
+    /// Whether both lead to one database, whoever they say we are.
+    pub fn is_same_database(&self, other: &Self) -> bool {
+        (&self.host, self.port, self.database) == (&other.host, other.port, other.database)
+    }
+
     /// A short label that tells endpoints apart in logs, credentials included, without showing them.
     pub fn fingerprint(&self) -> String {
         let mut hasher = DefaultHasher::new();

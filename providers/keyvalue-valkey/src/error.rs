@@ -1,5 +1,7 @@
 //! Why an operation did not do what was asked.
 
+use std::time::Duration;
+
 /// Every failure a caller can see. `handler` turns it into the WIT error, in one place.
 ///
 /// No variant carries a value or a credential, and no text that Valkey quotes back.
@@ -88,6 +90,35 @@ pub enum Error {
         /// Deadline or lost connection.
         cause: String,
     },
+    /// A write is stored here, but not enough other regions said in time that they have it, too.
+    #[error(
+        "the outcome is unknown: the write is stored in this region and will spread, but only {confirmed} of \
+         {wanted} other regions confirmed it within {} ms (`ack_timeout_ms`)",
+        within.as_millis()
+    )]
+    Unconfirmed {
+        /// Regions that said so.
+        confirmed: usize,
+        /// Regions that had to (`ack`).
+        wanted: usize,
+        /// How long they had.
+        within: Duration,
+    },
+    /// The region's store is not, or not yet, in step with the others; nothing was written.
+    #[error("the store is unavailable, not caught up: {reason}; nothing was written")]
+    Unavailable {
+        /// What it waits for.
+        reason: String,
+    },
+    /// The link, or the database it names, is used in another way already.
+    #[error("the link is refused: {reason}")]
+    LinkRefused {
+        /// In which way, and by whom.
+        reason: String,
+    },
+    /// The bucket is written by the provider alone.
+    #[error("the bucket `{}` is read-only", crate::bucket::STATUS)]
+    ReadOnlyBucket,
     /// Valkey is at `maxmemory`; nothing was written.
     #[error("Valkey is out of memory (OOM); nothing was written")]
     OutOfMemory,

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use provider_kit::Context;
+use tracing::Span;
 
 use crate::backend::Page;
 use crate::error::{Error, Result};
+use crate::keeper::Keeper;
 use crate::provider::Provider;
 use crate::store::Store;
-use crate::valkey::Valkey;
 
 // Generated code keeps to nobody's lints.
 #[allow(
@@ -60,9 +61,24 @@ async fn answer<T>(operation: impl Future<Output = Result<T>> + Send) -> Answer<
     Ok(operation.await.map_err(Into::into))
 }
 
+/// The start of a key, for a span or a log line. What a guest calls a key may be of any length.
+pub(crate) fn shown(key: &str) -> &str {
+    match key.char_indices().nth(128) {
+        Some((end, _)) => key.get(..end).unwrap_or_default(),
+        None => key,
+    }
+}
+
 impl Provider {
+    /// The store of the link that a call for one key came by. The span of the call gets the key.
+    fn store_of(&self, caller: Caller, key: &str) -> Result<Arc<Store<Keeper>>> {
+        let store = self.store(caller);
+        Span::current().record("key", shown(key));
+        store
+    }
+
     /// The store of the link that a call came by.
-    fn store(&self, caller: Caller) -> Result<Arc<Store<Valkey>>> {
+    fn store(&self, caller: Caller) -> Result<Arc<Store<Keeper>>> {
         self.links
             .of_call(caller.as_ref())
             .map_err(|error| Error::NoLink {
@@ -73,19 +89,24 @@ impl Provider {
 
 impl store::Handler<Caller> for Provider {
     async fn get(&self, caller: Caller, bucket: String, key: String) -> Answer<Option<Bytes>> {
-        answer(async { self.store(caller)?.get(&bucket, &key).await }).await
+        answer(async { self.store_of(caller, &key)?.get(&bucket, &key).await }).await
     }
 
     async fn set(&self, caller: Caller, bucket: String, key: String, value: Bytes) -> Answer<()> {
-        answer(async { self.store(caller)?.set(&bucket, &key, &value).await }).await
+        answer(async {
+            self.store_of(caller, &key)?
+                .set(&bucket, &key, &value)
+                .await
+        })
+        .await
     }
 
     async fn delete(&self, caller: Caller, bucket: String, key: String) -> Answer<()> {
-        answer(async { self.store(caller)?.delete(&bucket, &key).await }).await
+        answer(async { self.store_of(caller, &key)?.delete(&bucket, &key).await }).await
     }
 
     async fn exists(&self, caller: Caller, bucket: String, key: String) -> Answer<bool> {
-        answer(async { self.store(caller)?.exists(&bucket, &key).await }).await
+        answer(async { self.store_of(caller, &key)?.exists(&bucket, &key).await }).await
     }
 
     async fn list_keys(
@@ -110,7 +131,12 @@ impl atomics::Handler<Caller> for Provider {
         key: String,
         delta: u64,
     ) -> Answer<u64> {
-        answer(async { self.store(caller)?.increment(&bucket, &key, delta).await }).await
+        answer(async {
+            self.store_of(caller, &key)?
+                .increment(&bucket, &key, delta)
+                .await
+        })
+        .await
     }
 }
 

@@ -7,34 +7,42 @@ use provider_kit::{Capability, Environment, Health, LabelSet, LinkId, Links, Raw
 use tracing::Instrument as _;
 
 use crate::config::LinkConfig;
+use crate::keeper::{Keeper, Keepers};
+use crate::metrics;
 use crate::pool::Pool;
 use crate::store::Store;
-use crate::valkey::Valkey;
 
-/// The provider: links, each with a store, over a pool of shared connections.
+/// The provider: links, each with a store, over a pool of shared connections and replicas.
 #[derive(Clone, Debug)]
 pub struct Provider {
-    pub(crate) links: Links<Store<Valkey>>,
+    pub(crate) links: Links<Store<Keeper>>,
     health: Health,
-    pool: Arc<Pool>,
+    keepers: Arc<Keepers>,
 }
 
 impl Capability for Provider {
     type LinkConfig = LinkConfig;
-    type Link = Store<Valkey>;
+    type Link = Store<Keeper>;
 
     fn start(environment: Environment<Self::Link>) -> anyhow::Result<Self> {
         // Not in the queue group before there is a store to serve from.
         environment.serving.pause();
         check_own_config(&environment.config, &environment.health);
         let pool = Arc::new(Pool::default());
-        let health = environment.health.clone();
-        let attendance = attend(pool.clone(), environment.serving, health);
+        metrics::observe(&pool);
+        let health = environment.health;
+        let keepers = Arc::new(Keepers::new(
+            pool.clone(),
+            environment.lattice,
+            environment.nats,
+            health.clone(),
+        ));
+        let attendance = attend(pool, keepers.clone(), environment.serving, health.clone());
         tokio::spawn(attendance.in_current_span());
         Ok(Self {
             links: environment.links,
-            health: environment.health,
-            pool,
+            health,
+            keepers,
         })
     }
 
@@ -42,19 +50,13 @@ impl Capability for Provider {
         check_own_config(&config, &self.health);
     }
 
-    fn link(&self, _: &LinkId, config: LinkConfig) -> Self::Link {
-        let LinkConfig {
-            endpoint,
-            buckets,
-            limits,
-            timeout,
-        } = config;
-        // A later mode (replication) is another `Backend`, chosen here.
-        Store::new(
-            Valkey::new(self.pool.connection(endpoint), timeout),
-            buckets,
-            limits,
-        )
+    fn link(&self, id: &LinkId, config: LinkConfig) -> Self::Link {
+        let (buckets, limits) = (config.buckets.clone(), config.limits);
+        Store::new(self.keepers.open(id, config), buckets, limits)
+    }
+
+    fn unlink(&self, id: &LinkId, _: Arc<Self::Link>) {
+        self.keepers.close(id);
     }
 }
 
@@ -68,39 +70,46 @@ fn check_own_config(config: &RawConfig, health: &Health) {
     }
 }
 
-/// Keeps the provider in the queue group exactly while at least one of its connections is usable,
-/// and says in its health which ones are not.
+/// Keeps the provider in the queue group exactly while at least one of its stores serves: its
+/// connection is usable and, if it is replicated, it is caught up. Says in the health what is wrong with each.
 ///
 /// One unreachable store must not take the others' links down, so a provider whose links lead to
 /// several stores stays as long as one answers; calls to the others get an error at once. To fail over
 /// per store, run one provider per store.
-async fn attend(pool: Arc<Pool>, serving: Serving, health: Health) {
+///
+/// Whenever a store is gone, links that were refused because of it are tried again.
+async fn attend(pool: Arc<Pool>, keepers: Arc<Keepers>, serving: Serving, health: Health) {
     let mut reported = BTreeMap::<String, String>::new();
     loop {
-        let (mut usable, mut faults) = (false, BTreeMap::new());
-        for connection in pool.in_use() {
-            match connection.fault() {
-                None => usable = true,
+        keepers.retry();
+        let (mut serves, mut troubles) = (false, BTreeMap::new());
+        for store in pool.in_use() {
+            let endpoint = store.endpoint().to_string();
+            if let Some(trouble) = store.trouble() {
+                troubles.insert(format!("replication of {endpoint}"), trouble);
+            }
+            match store.fault() {
+                None => serves = true,
                 Some(reason) => {
-                    faults.insert(connection.endpoint().to_string(), reason);
+                    troubles.insert(endpoint, reason);
                 }
             }
         }
-        if usable {
+        if serves {
             serving.resume();
         } else {
             serving.pause();
         }
         for subject in reported
             .keys()
-            .filter(|subject| !faults.contains_key(*subject))
+            .filter(|subject| !troubles.contains_key(*subject))
         {
             health.well(subject);
         }
-        for (subject, reason) in &faults {
+        for (subject, reason) in &troubles {
             health.trouble(subject, reason);
         }
-        reported = faults;
+        reported = troubles;
         pool.changed().await;
     }
 }

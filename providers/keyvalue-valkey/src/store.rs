@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::backend::{Backend, Page};
-use crate::bucket::{Bucket, Buckets, Key};
+use crate::bucket::{Bucket, Buckets, Key, STATUS, STATUS_KEY};
 use crate::error::{Error, Result};
 use crate::limit::Limits;
 
@@ -34,6 +34,9 @@ impl<B: Backend> Store<B> {
     /// As every method: an unknown bucket, a refused key, and what the backend meets. A value larger
     /// than `batch_bytes` (somebody else's) is [`Error::BatchTooLarge`].
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>> {
+        if self.is_status(bucket) {
+            return self.status(key).await;
+        }
         let value = self.backend.get(&self.key(bucket, key)?).await?;
         self.limits
             .check_batch_bytes(value.iter().map(Bytes::len))?;
@@ -54,6 +57,9 @@ impl<B: Backend> Store<B> {
 
     /// Whether a key has a value.
     pub async fn exists(&self, bucket: &str, key: &str) -> Result<bool> {
+        if self.is_status(bucket) {
+            return Ok(key == STATUS_KEY);
+        }
         self.backend.exists(&self.key(bucket, key)?).await
     }
 
@@ -64,7 +70,11 @@ impl<B: Backend> Store<B> {
 
     /// A page of keys. `None` and `Some(0)` both start a listing.
     pub async fn list_keys(&self, bucket: &str, cursor: Option<u64>) -> Result<Page> {
-        let bucket = self.buckets.resolve(bucket)?;
+        if self.is_status(bucket) {
+            let keys = vec![STATUS_KEY.to_owned()];
+            return Ok(Page { keys, cursor: None });
+        }
+        let bucket = self.bucket(bucket)?;
         self.backend
             .list(bucket, cursor.unwrap_or(0), &self.limits)
             .await
@@ -76,6 +86,14 @@ impl<B: Backend> Store<B> {
         bucket: &str,
         names: Vec<String>,
     ) -> Result<Vec<Option<(String, Bytes)>>> {
+        if self.is_status(bucket) {
+            self.limits.check_batch_keys(names.len())?;
+            let mut values = Vec::new();
+            for name in names {
+                values.push(self.status(&name).await?.map(|value| (name, value)));
+            }
+            return Ok(values);
+        }
         let keys = self.keys(bucket, &names)?;
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -95,7 +113,7 @@ impl<B: Backend> Store<B> {
 
     /// Stores all values at once.
     pub async fn set_many(&self, bucket: &str, entries: Vec<(String, Bytes)>) -> Result<()> {
-        let bucket = self.buckets.resolve(bucket)?;
+        let bucket = self.bucket(bucket)?;
         self.limits.check_batch_keys(entries.len())?;
         self.limits.check_batch_bytes(
             entries
@@ -125,15 +143,36 @@ impl<B: Backend> Store<B> {
     }
 
     fn key(&self, bucket: &str, key: &str) -> Result<Key> {
-        self.place(self.buckets.resolve(bucket)?, key)
+        self.place(self.bucket(bucket)?, key)
     }
 
     fn keys(&self, bucket: &str, names: &[String]) -> Result<Vec<Key>> {
-        let bucket = self.buckets.resolve(bucket)?;
+        let bucket = self.bucket(bucket)?;
         self.limits.check_batch_keys(names.len())?;
         self.limits
             .check_batch_bytes(names.iter().map(String::len))?;
         names.iter().map(|name| self.place(bucket, name)).collect()
+    }
+
+    /// A bucket of the component's own: any that is declared.
+    fn bucket(&self, name: &str) -> Result<&Bucket> {
+        if self.is_status(name) {
+            return Err(Error::ReadOnlyBucket);
+        }
+        self.buckets.resolve(name)
+    }
+
+    fn is_status(&self, bucket: &str) -> bool {
+        bucket == STATUS && self.backend.has_status()
+    }
+
+    async fn status(&self, key: &str) -> Result<Option<Bytes>> {
+        if key != STATUS_KEY {
+            return Ok(None);
+        }
+        let status = self.backend.status().await?;
+        self.limits.check_batch_bytes([status.len()].into_iter())?;
+        Ok(Some(status))
     }
 
     fn place(&self, bucket: &Bucket, key: &str) -> Result<Key> {

@@ -1,4 +1,4 @@
-//! What a backend promises: one suite, run against the reference and against a real Valkey.
+//! What a backend promises: one suite, run against the reference, a real Valkey, and a replicated one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use keyvalue_valkey::bucket::Buckets;
 use keyvalue_valkey::limit::{Limits, PageLimits};
+use keyvalue_valkey::replicated::{Ack, Replicated};
 use keyvalue_valkey::{Backend, Error, Memory, Page, Store, Valkey};
 
 /// Makes an empty store.
@@ -41,8 +42,29 @@ impl Lab for ValkeyLab {
         let connection = support::connected(server.endpoint()).await;
         self.0.push(server);
         // Correctness is at stake here, not latency, and the machine may be busy.
+        let valkey = Valkey::new(connection, std::time::Duration::from_secs(5));
         Store::new(
-            Valkey::new(connection, std::time::Duration::from_secs(5)),
+            valkey.with_answer_bytes(limits.batch_bytes),
+            buckets,
+            limits,
+        )
+    }
+}
+
+/// A region alone.
+#[derive(Default)]
+struct ReplicatedLab(Vec<(provider_harness::NatsServer, support::region::Region)>);
+
+impl Lab for ReplicatedLab {
+    type Backend = Replicated;
+    async fn store(&mut self, buckets: Buckets, limits: Limits) -> Store<Replicated> {
+        let nats = provider_harness::NatsServer::start().await.unwrap();
+        let region = support::region::Region::start(&nats, "iad").await;
+        let replica = region.replica.clone();
+        self.0.push((nats, region));
+        let replicated = Replicated::new(replica, std::time::Duration::from_secs(5), Ack::Local);
+        Store::new(
+            replicated.with_answer_bytes(limits.batch_bytes),
             buckets,
             limits,
         )
@@ -53,6 +75,7 @@ macro_rules! every_backend {
     ($($rule:ident)*) => {
         mod memory { $(#[tokio::test] async fn $rule() { super::rule::$rule(super::MemoryLab::default()).await })* }
         mod valkey { $(#[tokio::test] async fn $rule() { super::rule::$rule(super::ValkeyLab::default()).await })* }
+        mod replicated { $(#[tokio::test] async fn $rule() { super::rule::$rule(super::ReplicatedLab::default()).await })* }
     };
 }
 
@@ -66,6 +89,7 @@ every_backend! {
     increment_of_what_is_no_counter_changes_nothing
     concurrent_increments_lose_nothing
     get_many_keeps_the_order_and_says_what_is_missing
+    get_many_keeps_the_order_of_thousands
     set_many_sets_all_and_of_duplicates_the_last
     delete_many_removes_all_and_skips_the_missing
     empty_batches_do_nothing
@@ -260,6 +284,21 @@ mod rule {
         let b = Some(("b".to_owned(), Bytes::new()));
         let expected = vec![b.clone(), None, Some(("a".to_owned(), bytes("1"))), b];
         assert_eq!(store.get_many("default", names).await, Ok(expected));
+    }
+
+    pub(super) async fn get_many_keeps_the_order_of_thousands(mut lab: impl Lab) {
+        let store = lab.plain().await;
+        let names: Vec<String> = (0..3500).map(|n| n.to_string()).collect();
+        let there = |n: usize| !n.is_multiple_of(3);
+        let entries = names.iter().enumerate().filter(|(n, _)| there(*n));
+        let entries = entries.map(|(_, name)| (name.clone(), bytes(name)));
+        store.set_many("default", entries.collect()).await.unwrap();
+        let expected = names
+            .iter()
+            .enumerate()
+            .map(|(n, name)| there(n).then(|| (name.clone(), bytes(name))));
+        let expected = expected.collect();
+        assert_eq!(store.get_many("default", names.clone()).await, Ok(expected));
     }
 
     pub(super) async fn set_many_sets_all_and_of_duplicates_the_last(mut lab: impl Lab) {

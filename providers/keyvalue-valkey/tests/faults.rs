@@ -265,6 +265,7 @@ async fn while_the_first_connection_is_pending_calls_fail_at_once() {
         port,
         ..server.endpoint()
     });
+    let connection = connection.unwrap();
     let store: Store<Valkey> = store(&connection);
     for wait in [0, 100, 1500] {
         tokio::time::sleep(Duration::from_millis(wait)).await;
@@ -299,7 +300,7 @@ async fn tls_reaches_a_server_of_the_configured_authority_and_no_other() {
         ("localhost", Some(other)),
         ("127.0.0.1", Some(pem)),
     ] {
-        let connection = Pool::default().connection(tls(host, ca));
+        let connection = Pool::default().connection(tls(host, ca)).unwrap();
         eventually("certificate refused", Duration::from_secs(5), || async {
             connection
                 .fault()

@@ -1,15 +1,14 @@
 //! The provider as a process under a real NATS, called over wRPC.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "support/host.rs"]
-mod host;
 mod support;
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use host::{from, Link, Nats, ProviderProcess};
+use provider_harness::{command, link, Host, NatsServer, Process};
 use support::{eventually, Server};
+use wasmcloud_provider_sdk::InterfaceLinkDefinition;
 
 #[allow(clippy::all, missing_debug_implementations)]
 mod bindings {
@@ -34,6 +33,32 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn url(server: &Server) -> String {
     format!("redis://127.0.0.1:{}", server.port)
+}
+
+async fn host(nats: &NatsServer) -> Host {
+    Host::new(nats, "NHOST", "VKEYVALUE").await.unwrap()
+}
+
+fn to(component: &str, url: &str) -> InterfaceLinkDefinition {
+    link(component, "default", [("url", url)])
+}
+
+/// Headers of a call from a component.
+fn from(component: &str) -> Option<async_nats::HeaderMap> {
+    Some(Host::call_headers(component, "default"))
+}
+
+/// Starts the provider; `valkey` becomes the host label of that name.
+async fn start(host: &Host, valkey: &str) -> Process {
+    let mut command = command(env!("CARGO_BIN_EXE_keyvalue-valkey"));
+    command
+        .env("RUST_LOG", "trace")
+        .env("OTEL_RESOURCE_ATTRIBUTES", format!("valkey={valkey}"));
+    Process::start(command, host).await.unwrap()
+}
+
+async fn says(provider: &Process, text: &str) {
+    eventually(text, SOON, || async { provider.log().contains(text) }).await;
 }
 
 /// `None` when nobody answered (or not in time).
@@ -65,16 +90,20 @@ fn reason(error: &store::Error) -> &str {
 
 #[tokio::test]
 async fn every_function_answers_over_wrpc_and_nothing_secret_is_ever_logged() {
-    let (nats, server) = (
-        Nats::start(),
-        Server::start_with(&["--requirepass", "hunter2-password"]),
-    );
-    let link = Link::new("hello", &url(&server))
-        .config("buckets", "default,sessions")
-        .config("max_value_bytes", "600000")
-        .secret("password", "hunter2-password");
-    let provider = ProviderProcess::start(&nats, vec![link], "unused");
-    let client = nats.wrpc().await;
+    let nats = NatsServer::start().await.unwrap();
+    let server = Server::start_with(&["--requirepass", "hunter2-password"]);
+    let url = url(&server);
+    let config = [
+        ("url", url.as_str()),
+        ("buckets", "default,sessions"),
+        ("max_value_bytes", "600000"),
+    ];
+    let link = link("hello", "default", config);
+    let host = host(&nats).await;
+    let host = host.with_secret_link(link, [("password", "hunter2-password")]);
+    let host = host.unwrap();
+    let provider = start(&host, "unused").await;
+    let client = host.caller().await.unwrap();
     serving(&client, "hello").await;
     let me = || from("hello");
     let value = Bytes::from_static(b"hunter2-value");
@@ -177,7 +206,9 @@ async fn every_function_answers_over_wrpc_and_nothing_secret_is_ever_logged() {
         .unwrap();
     assert!(got.iter().flatten().all(|(_, value)| *value == chunked));
 
-    let output = provider.output();
+    let output = provider.log();
+    let whose = r#"component="hello" link="default" key="text""#;
+    assert!(output.contains(whose), "{output}");
     assert!(
         output.contains("TRACE") || output.contains("DEBUG"),
         "the log level is not what this test needs:\n{output}"
@@ -190,12 +221,12 @@ async fn every_function_answers_over_wrpc_and_nothing_secret_is_ever_logged() {
 
 #[tokio::test]
 async fn a_provider_without_its_valkey_leaves_the_queue_group_and_comes_back() {
-    let (nats, mut server) = (Nats::start(), Server::start());
-    let _provider =
-        ProviderProcess::start(&nats, vec![Link::new("hello", &url(&server))], "unused");
-    let client = nats.wrpc().await;
+    let (nats, mut server) = (NatsServer::start().await.unwrap(), Server::start());
+    let host = host(&nats).await.with_link(to("hello", &url(&server)));
+    let _provider = start(&host, "unused").await;
+    let client = host.caller().await.unwrap();
     serving(&client, "hello").await;
-    assert!(nats.health().await.healthy);
+    assert!(host.health().await.unwrap().healthy);
 
     for hang in [false, true] {
         let start = Instant::now();
@@ -217,7 +248,7 @@ async fn a_provider_without_its_valkey_leaves_the_queue_group_and_comes_back() {
             "{:?}",
             asked.elapsed()
         );
-        let health = nats.health().await;
+        let health = host.health().await.unwrap();
         assert!(!health.healthy);
         let why = health.message.unwrap();
         assert!(why.contains(&server.port.to_string()), "{why}");
@@ -230,39 +261,43 @@ async fn a_provider_without_its_valkey_leaves_the_queue_group_and_comes_back() {
         }
         serving(&client, "hello").await;
         println!("back after {:?} (hang: {hang})", start.elapsed());
-        eventually("healthy", SOON, || async { nats.health().await.healthy }).await;
+        eventually("healthy", SOON, || async {
+            host.health().await.unwrap().healthy
+        })
+        .await;
     }
 }
 
 #[tokio::test]
 async fn a_provider_whose_valkey_is_away_at_the_start_joins_when_it_comes() {
-    let (nats, mut server) = (Nats::start(), Server::start());
+    let (nats, mut server) = (NatsServer::start().await.unwrap(), Server::start());
     server.kill();
-    let provider = ProviderProcess::start(&nats, vec![Link::new("hello", &url(&server))], "unused");
-    let client = nats.wrpc().await;
-    provider.says("cannot connect").await;
+    let host = host(&nats).await.with_link(to("hello", &url(&server)));
+    let provider = start(&host, "unused").await;
+    let client = host.caller().await.unwrap();
+    says(&provider, "cannot connect").await;
     assert!(increment(&client, "hello", "k").await.is_none());
-    assert!(!nats.health().await.healthy);
+    assert!(!host.health().await.unwrap().healthy);
     server.revive();
     serving(&client, "hello").await;
 }
 
 #[tokio::test]
 async fn another_instance_with_a_valkey_of_its_own_takes_over() {
-    let nats = Nats::start();
+    let nats = NatsServer::start().await.unwrap();
     let (mut here, there) = (Server::start(), Server::start());
-    let link = || vec![Link::new("hello", "redis://{label:valkey}/0")];
-    let one = ProviderProcess::start(&nats, link(), &format!("127.0.0.1:{}", here.port));
-    let two = ProviderProcess::start(&nats, link(), &format!("127.0.0.1:{}", there.port));
-    let client = nats.wrpc().await;
+    let host = host(&nats).await;
+    let host = host.with_link(to("hello", "redis://{label:valkey}/0"));
+    let one = start(&host, &format!("127.0.0.1:{}", here.port)).await;
+    let two = start(&host, &format!("127.0.0.1:{}", there.port)).await;
+    let client = host.caller().await.unwrap();
     for provider in [&one, &two] {
-        provider.says(": serving\n").await;
+        says(provider, ": serving\n").await;
     }
     serving(&client, "hello").await;
     here.kill();
-    one.says("serving is paused").await;
     eventually("left", Duration::from_secs(3), || async {
-        one.output().matches("serving is paused").count() >= 2
+        one.log().matches("serving is paused").count() >= 2
     })
     .await;
     for _ in 0..100 {
@@ -279,15 +314,13 @@ async fn another_instance_with_a_valkey_of_its_own_takes_over() {
 
 #[tokio::test]
 async fn a_dead_store_of_one_link_leaves_the_other_links_served() {
-    let (nats, alive) = (Nats::start(), Server::start());
+    let (nats, alive) = (NatsServer::start().await.unwrap(), Server::start());
     let mut dead = Server::start();
     dead.kill();
-    let links = vec![
-        Link::new("hello", &url(&alive)),
-        Link::new("unlucky", &url(&dead)),
-    ];
-    let _provider = ProviderProcess::start(&nats, links, "unused");
-    let client = nats.wrpc().await;
+    let host = host(&nats).await.with_link(to("hello", &url(&alive)));
+    let host = host.with_link(to("unlucky", &url(&dead)));
+    let _provider = start(&host, "unused").await;
+    let client = host.caller().await.unwrap();
     serving(&client, "hello").await;
     let start = Instant::now();
     let refused = increment(&client, "unlucky", "k")
@@ -296,23 +329,25 @@ async fn a_dead_store_of_one_link_leaves_the_other_links_served() {
         .unwrap_err();
     assert!(start.elapsed() < Duration::from_millis(500));
     assert!(reason(&refused).contains("not connected"), "{refused:?}");
-    let health = nats.health().await;
+    let health = host.health().await.unwrap();
     assert!(!health.healthy && health.message.unwrap().contains(&dead.port.to_string()));
 }
 
 #[tokio::test]
 async fn a_link_with_bad_config_is_refused_with_the_key_and_what_is_allowed() {
-    let (nats, server) = (Nats::start(), Server::start());
-    let links = vec![
-        Link::new("hello", &url(&server)),
-        Link::new("inline", "redis://:hunter2-password@127.0.0.1"),
-        Link::new("typo", &url(&server)).config("timeout", "800"),
-        Link::new("denied", &url(&server))
-            .secret("username", "nobody")
-            .secret("password", "hunter2-password"),
-    ];
-    let provider = ProviderProcess::start(&nats, links, "unused");
-    let client = nats.wrpc().await;
+    let (nats, server) = (NatsServer::start().await.unwrap(), Server::start());
+    let url = url(&server);
+    let typo = [("url", url.as_str()), ("timeout", "800")];
+    let login = [("username", "nobody"), ("password", "hunter2-password")];
+    let host = host(&nats)
+        .await
+        .with_link(to("hello", &url))
+        .with_link(to("inline", "redis://:hunter2-password@127.0.0.1"))
+        .with_link(link("typo", "default", typo))
+        .with_secret_link(to("denied", &url), login)
+        .unwrap();
+    let provider = start(&host, "unused").await;
+    let client = host.caller().await.unwrap();
     serving(&client, "hello").await;
     let inline = increment(&client, "inline", "k")
         .await
@@ -334,10 +369,68 @@ async fn a_link_with_bad_config_is_refused_with_the_key_and_what_is_allowed() {
         )
     })
     .await;
-    let why = nats.health().await.message.unwrap();
+    let why = host.health().await.unwrap().message.unwrap();
     assert!(
         why.contains("inline/default") && why.contains("typo/default"),
         "{why}"
     );
-    assert!(!provider.output().contains("hunter2"));
+    assert!(!provider.log().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_refused_link_gets_its_store_once_the_links_in_its_way_are_gone() {
+    let nats = NatsServer::start().await.unwrap();
+    let (server, elsewhere) = (Server::start(), Server::start());
+    let (here, there) = (url(&server), url(&elsewhere));
+    let replicated = |component: &str| {
+        let url = ("url", here.as_str());
+        let config = [url, ("mode", "replicated"), ("region", "iad")];
+        link(component, "default", config)
+    };
+    let host = host(&nats).await.with_link(to("one", &here));
+    let host = host.with_link(to("other", &here));
+    let provider = start(&host, "unused").await;
+    let client = host.caller().await.unwrap();
+    let is_told = |component: &'static str, text: &'static str| {
+        let client = &client;
+        eventually(text, SOON, move || async move {
+            let answer = increment(client, component, "k").await;
+            matches!(answer, Some(Err(error)) if reason(&error).contains(text))
+        })
+    };
+    serving(&client, "one").await;
+    serving(&client, "other").await;
+    let counted = increment(&client, "one", "n").await;
+    assert!(matches!(counted, Some(Ok(1))), "{counted:?}");
+
+    // A delete and a put may overtake each other on their way.
+    host.delete_link(to("one", &here)).await.unwrap();
+    is_told("one", "has no link").await;
+    host.put_link(replicated("one")).await.unwrap();
+    is_told("one", "in plain mode").await;
+    let health = host.health().await.unwrap().message.unwrap();
+    assert!(health.contains("the store of link one/default"), "{health}");
+
+    // Another store comes and goes, and is not what was in the way.
+    host.put_link(to("third", &there)).await.unwrap();
+    serving(&client, "third").await;
+    host.delete_link(to("third", &there)).await.unwrap();
+    is_told("third", "has no link").await;
+    is_told("one", "in plain mode").await;
+
+    host.delete_link(to("other", &here)).await.unwrap();
+    let took = serving(&client, "one").await;
+    println!("serves {took:?} after the other link is gone");
+    eventually("healthy", SOON, || async {
+        host.health().await.unwrap().healthy
+    })
+    .await;
+    host.put_link(replicated("other")).await.unwrap();
+    serving(&client, "other").await;
+    let counted = increment(&client, "other", "n").await;
+    assert!(matches!(counted, Some(Ok(2))), "{counted:?}");
+    assert!(host.health().await.unwrap().healthy);
+    let log = provider.log();
+    let said = log.matches("a link gets no store").count();
+    assert_eq!(said, 1, "once per reason, however often it is tried");
 }

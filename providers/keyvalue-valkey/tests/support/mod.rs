@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // every test binary uses its own part of this
 
+pub mod region;
+
 use std::env;
 use std::future::Future;
 use std::io::{Read as _, Write as _};
@@ -188,7 +190,7 @@ pub const DEADLINE: Duration = Duration::from_millis(800);
 
 /// A connection that is usable.
 pub async fn connected(endpoint: Endpoint) -> Arc<Connection> {
-    let connection = Pool::default().connection(endpoint);
+    let connection = Pool::default().connection(endpoint).unwrap();
     usable(&connection).await;
     connection
 }

@@ -1,0 +1,248 @@
+//! A region that joins in two goes, and one that is gone for good: provider processes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/site.rs"]
+mod site;
+mod support;
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::libc::SIGKILL;
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
+use provider_harness::NatsServer;
+use redis::AsyncCommands as _;
+use site::{digests_agree, in_step, owned, Site, Went};
+use support::region::SOON;
+use support::{eventually, Server};
+
+/// Digests are compared often.
+const OFTEN: (&str, &str) = ("digest_s", "1");
+const KEYS: usize = 60_000;
+/// With so many keys a join is under way, and far from its end.
+const SOME: usize = 20_000;
+const MOST: usize = 50_000;
+/// Long enough to join all of them on a busy machine.
+const LONG: Duration = Duration::from_secs(120);
+
+/// A Valkey that plain links have used.
+async fn filled() -> Server {
+    let valkey = Server::start();
+    let mut admin = valkey.admin().await;
+    let value = "v".repeat(100);
+    let pairs: Vec<_> = (0..KEYS)
+        .map(|n| (format!("text/{n}"), value.as_str()))
+        .collect();
+    for batch in pairs.chunks(1_000) {
+        let () = admin.mset(batch).await.unwrap();
+    }
+    valkey
+}
+
+/// Entries of a region's store.
+async fn entries(site: &Site) -> usize {
+    let mut admin = site.valkey.admin().await;
+    redis::cmd("HLEN")
+        .arg("@kv/r/meta")
+        .query_async(&mut admin)
+        .await
+        .unwrap()
+}
+
+/// Waits until a region says that it has joined; returns the bytes that came from `iad` until then.
+async fn joined(site: &Site) -> u64 {
+    eventually("the region has joined", LONG, || async {
+        site.status().await["phase"] == "ready"
+    })
+    .await;
+    let status = site.status().await;
+    let peers = status["peers"].as_array().unwrap();
+    let iad = peers.iter().find(|peer| peer["region"] == "iad");
+    iad.unwrap()["received_bytes"].as_u64().unwrap()
+}
+
+/// A SIGKILL for an instance, by which it ends.
+async fn kill_instance(site: &mut Site, instance: usize) {
+    let provider = &mut site.providers[instance];
+    let pid = provider.id().unwrap();
+    kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL).unwrap();
+    let ended = provider.ended(SOON).await.unwrap();
+    assert_eq!(ended.signal(), Some(SIGKILL), "{ended}");
+}
+
+/// Reads and counts until told to stop; every call has to go well, within the three seconds that [`Site`] waits. Returns
+/// how often, and the slowest call.
+async fn serves_all_the_time(site: &Site, stop: &AtomicBool) -> (u64, Duration) {
+    let (mut counted, mut slowest) = (0, Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) {
+        let asked = Instant::now();
+        let went = site.increment("n").await;
+        slowest = slowest.max(asked.elapsed());
+        counted += 1;
+        assert_eq!(went, Went::Well(counted));
+        let asked = Instant::now();
+        let read = site.get("default", "text/7").await;
+        slowest = slowest.max(asked.elapsed());
+        assert_eq!(read.map(|value| value.len()), Some(100));
+    }
+    (counted, slowest)
+}
+
+#[tokio::test]
+async fn a_join_whose_provider_is_killed_goes_on_where_it_was_while_the_others_serve() {
+    let nats = NatsServer::start().await.unwrap();
+    let iad = Site::start_over(filled().await, &nats, "iad", &[OFTEN]).await;
+    eventually("all is adopted", LONG, || async {
+        iad.status().await["phase"] == "ready" && entries(&iad).await == KEYS
+    })
+    .await;
+    // What a join in one go takes. Then this region is still, so that the other one joins from the same one.
+    let mut sin = Site::start_over(Server::start(), &nats, "sin", &[OFTEN]).await;
+    let in_one_go = joined(&sin).await;
+    assert_eq!(entries(&sin).await, KEYS);
+    kill_instance(&mut sin, 0).await;
+
+    let mut fra = Site::start_over(Server::start(), &nats, "fra", &[OFTEN]).await;
+    let stop = AtomicBool::new(false);
+    let joins = async {
+        eventually("some have come", LONG, || async {
+            entries(&fra).await >= SOME
+        })
+        .await;
+        kill_instance(&mut fra, 0).await;
+        let there = entries(&fra).await;
+        assert!((SOME..=MOST).contains(&there), "{there} had come");
+        let before = fra.visible().await;
+        fra.add_provider().await;
+        eventually("all have come", LONG, || async {
+            let held = entries(&fra).await;
+            assert!(held >= there, "{held} of {there} are left");
+            held >= KEYS
+        })
+        .await;
+        let in_two_goes = joined(&fra).await;
+        stop.store(true, Ordering::Relaxed);
+        (there, before, in_two_goes)
+    };
+    let (served, (there, before, in_two_goes)) =
+        tokio::join!(serves_all_the_time(&iad, &stop), joins);
+    let (counted, slowest) = served;
+    println!(
+        "killed with {there} of {KEYS} keys; {in_two_goes} bytes after it, {in_one_go} in one go; \
+         counted {counted}, slowest call {slowest:?}"
+    );
+    assert!(counted > 0, "nothing was counted");
+    assert!(
+        in_two_goes * 10 <= in_one_go * 9,
+        "{in_two_goes} of {in_one_go} bytes: it started over"
+    );
+
+    sin.add_provider().await;
+    let shown = in_step(&[&iad, &fra, &sin]).await;
+    assert_eq!(shown.len(), KEYS + 1);
+    assert_eq!(shown["n"], counted.to_string());
+    // The counter may have been there before, with a lower sum.
+    let kept: Vec<_> = before
+        .iter()
+        .filter(|(key, _)| key.starts_with("text/"))
+        .collect();
+    assert!(kept.len() + 1 >= there);
+    for (key, value) in kept {
+        assert_eq!(shown.get(key), Some(value), "{key}");
+    }
+    digests_agree(&[&iad, &fra, &sin]).await;
+}
+
+/// Counts so many times, each of which has to go well.
+async fn count(site: &Site, key: &str, times: usize) {
+    for _ in 0..times {
+        let went = site.increment(key).await;
+        assert!(matches!(went, Went::Well(_)), "{went:?}");
+    }
+}
+
+/// Waits until a region tells in its status, and in its health, that `sin` is evicted.
+async fn tells(site: &Site, told_by: impl Fn(&serde_json::Value) -> bool) {
+    eventually("sin is told to be evicted", SOON, || async {
+        let status = site.status().await;
+        let peers = status["peers"].as_array().cloned().unwrap_or_default();
+        let evicted = |peer: &serde_json::Value| peer["region"] == "sin" && peer["evicted"] == true;
+        let health = site.health().await;
+        told_by(&status)
+            && peers.iter().any(evicted)
+            && health.contains("sin was silent for too long")
+    })
+    .await;
+}
+
+/// Which instance leads the region.
+fn leader(status: &serde_json::Value) -> Option<&str> {
+    status.pointer("/leader/instance")?.as_str()
+}
+
+#[tokio::test]
+async fn the_regions_that_are_left_go_on_without_one_that_is_gone_for_good() {
+    let nats = NatsServer::start().await.unwrap();
+    let short = [OFTEN, ("retention_s", "10"), ("tombstone_s", "1")];
+    let mut iad = Site::start(&nats, "iad", &short).await;
+    let fra = Site::start(&nats, "fra", &short).await;
+    let sin = Site::start(&nats, "sin", &short).await;
+    for key in ["stays", "goes"] {
+        iad.set(key, "old").await;
+    }
+    tokio::join!(count(&iad, "k", 10), count(&sin, "k", 10));
+    assert_eq!(in_step(&[&iad, &fra, &sin]).await["k"], "20");
+
+    // Its provider and its Valkey, with all that was in it.
+    drop(sin);
+    tokio::join!(count(&iad, "k", 5), count(&fra, "k", 5));
+    fra.delete("goes").await;
+    for site in [&iad, &fra] {
+        tells(site, |_| true).await;
+    }
+    tokio::join!(count(&iad, "k", 5), count(&fra, "k", 5));
+    iad.set("new", "1").await;
+    iad.set("stays", "changed").await;
+    let wanted = owned([("k", "40"), ("new", "1"), ("stays", "changed")]);
+    assert_eq!(in_step(&[&iad, &fra]).await, wanted);
+
+    let status = iad.status().await;
+    let before = leader(&status).unwrap().to_owned();
+    kill_instance(&mut iad, 0).await;
+    count(&fra, "k", 5).await;
+    fra.delete("new").await;
+    iad.add_provider().await;
+    let another = |status: &serde_json::Value| leader(status).is_some_and(|now| now != before);
+    tells(&iad, another).await;
+    tells(&fra, |_| true).await;
+    tokio::join!(count(&iad, "k", 5), count(&fra, "k", 5));
+    iad.delete("stays").await;
+    let wanted = owned([("k", "55")]);
+    assert_eq!(in_step(&[&iad, &fra]).await, wanted);
+    digests_agree(&[&iad, &fra]).await;
+
+    // Had it come back, it would have had to hear of the deletes.
+    for site in [&iad, &fra] {
+        assert_eq!(entries(site).await, 4, "k, and three deletes");
+    }
+    for site in [&iad, &fra] {
+        let mut admin = site.valkey.admin().await;
+        let () = admin.sadd("@kv/r/forget", "sin").await.unwrap();
+    }
+    for site in [&iad, &fra] {
+        tombstones_go(site).await;
+    }
+    assert_eq!(in_step(&[&iad, &fra]).await, wanted);
+    digests_agree(&[&iad, &fra]).await;
+}
+
+/// Waits until a region remembers no delete any more.
+async fn tombstones_go(site: &Site) {
+    eventually("tombstones are collected", SOON, || async {
+        // What is visible has metadata, and nothing else has.
+        entries(site).await == site.visible().await.len()
+    })
+    .await;
+}
