@@ -13,6 +13,13 @@
   const number = (n) =>
     (Number.isSafeInteger(n) ? "" : "≈ ") + n.toLocaleString("en-US", { useGrouping: true });
 
+  const bytes = new Intl.NumberFormat("en-US", {
+    notation: "compact",
+    style: "unit",
+    unit: "byte",
+    unitDisplay: "narrow",
+  });
+
   const setText = (element, text) => {
     if (element && element.textContent !== text) element.textContent = text;
   };
@@ -22,6 +29,16 @@
     element.dataset.value = String(n);
     setText(element, number(n));
   };
+
+  // How every region keeps in step, by its code; null while there is nothing to say about it.
+  let members = null;
+  const words = new Map([
+    ["in-step", "in step"],
+    ["silent", "silent"],
+    ["evicted", "evicted"],
+    ["differs", "being repaired"],
+    ["unknown", "not known"],
+  ]);
 
   const say = (state, text) => {
     live.hidden = false;
@@ -127,6 +144,8 @@
     unreadable.dataset.count = String(data.unreadable);
     setText(unreadable.querySelector(".count"), String(data.unreadable));
     fillTable("regions", "region", data.regions, data.visits, (r) => [r.region, r.city]);
+    // A new row is a copy of another one.
+    labelRows();
     fillTable("operating-systems", "os", data.operating_systems, data.visits, (o) => [o.name]);
     fillTable("browsers", "browser", data.browsers, data.visits, (b) => [b.name]);
     fillMap(data.regions, serving);
@@ -139,8 +158,67 @@
     );
   }
 
-  async function refresh() {
-    const response = await fetch("/api/regions", {
+  // "in step", "3 behind", "3 behind, silent".
+  function describe({ state, behind_operations: behind }) {
+    const parts = behind > 0 ? [`${number(behind)} behind`] : [];
+    if (state !== "behind") parts.push(words.get(state) ?? "not known");
+    return parts.join(", ");
+  }
+
+  function labelRows() {
+    for (const row of byId("regions").tBodies[0].rows) {
+      const label = row.querySelector(".sync");
+      // While versions are mixed, a page may get the script of another one.
+      if (!label) continue;
+      const member = members?.get(row.dataset.region);
+      label.hidden = !member;
+      label.dataset.state = member?.state ?? "";
+      label.dataset.behind = String(member?.behind_operations ?? "");
+      setText(label, member ? describe(member) : "");
+    }
+  }
+
+  function sumUp() {
+    const known = [...members.values()];
+    const inStep = known.filter((member) => member.state === "in-step").length;
+    if (known.every((member) => member.state === "unknown")) return "Not known right now";
+    if (known.length === 1) return "No other region yet";
+    if (inStep === known.length) return `All ${known.length} regions are in step`;
+    return `${inStep} of ${known.length} regions in step`;
+  }
+
+  const setFact = (id, n, text) => {
+    byId(id).dataset.value = String(n ?? "");
+    setText(byId(id), n === null ? "not known" : text(n));
+  };
+
+  function fillReplication(data) {
+    const section = byId("replication");
+    if (!section) return;
+    section.hidden = data.mode !== "replicated";
+    members = section.hidden
+      ? null
+      : new Map(data.regions.map((region) => [region.region, region]));
+    labelRows();
+    if (section.hidden) return;
+    section.dataset.region = data.region;
+    setText(section.querySelector(".region"), data.region);
+    setText(byId("sync"), sumUp());
+    setFact("conflicts", data.conflicts.resolved, number);
+    setFact("quarantined", data.quarantined?.length ?? null, number);
+    setFact("sent", data.sent_bytes, (n) => bytes.format(n));
+  }
+
+  // What was true at the last answer may not be any more.
+  function loseReplication() {
+    if (!members) return;
+    for (const region of members.keys()) members.set(region, { state: "unknown" });
+    labelRows();
+    setText(byId("sync"), sumUp());
+  }
+
+  async function ask(path) {
+    const response = await fetch(path, {
       cache: "no-store",
       credentials: "omit",
       signal: AbortSignal.timeout(DEADLINE_MS),
@@ -148,16 +226,18 @@
     if (!response.ok) throw new Error(`status ${response.status}`);
     const data = await response.json();
     if (data.version !== 1) throw new Error("a version this page does not know");
-    fill(data);
+    return data;
   }
 
   async function keepFresh() {
     if (!document.hidden) {
-      try {
-        await refresh();
-      } catch {
-        say("reconnecting", "Reconnecting… the numbers are from the last answer");
-      }
+      // Neither waits for the other, nor fails with it.
+      await Promise.allSettled([
+        ask("/api/regions")
+          .then(fill)
+          .catch(() => say("reconnecting", "Reconnecting… the numbers are from the last answer")),
+        ask("/api/replication").then(fillReplication).catch(loseReplication),
+      ]);
     }
     setTimeout(keepFresh, EVERY_MS);
   }

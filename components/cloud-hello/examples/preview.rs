@@ -1,7 +1,8 @@
 //! Serves the page natively with made-up visits, to look at it while working on it:
 //! `cargo run -p cloud-hello --example preview -- 127.0.0.1:8080 iad`.
 //!
-//! A third argument `empty` starts without visits, `odd` with keys and values nobody expects.
+//! A third argument `empty` starts without visits and replication, `odd` with keys, values and a
+//! replication status nobody expects.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -33,6 +34,27 @@ const VISITS: &[(&str, u64)] = &[
     ("visits:v1:ord:bot:other", 8),
 ];
 
+/// As seen by the serving region; `@` stands for its code.
+const STATUS: &str = r#"{
+  "region": "@", "group": "default", "phase": "ready", "behind_operations": 0, "behind_ms": 0,
+  "peers": [
+    { "region": "fra", "live": true, "behind_operations": 0, "silent_ms": 310, "digest_equal": true, "received_bytes": 81734 },
+    { "region": "sin", "live": true, "behind_operations": 3, "behind_ms": 740, "silent_ms": 720, "digest_equal": true, "received_bytes": 40961 },
+    { "region": "syd", "live": false, "behind_operations": 1204, "behind_ms": 92800, "silent_ms": 93021, "digest_equal": true, "received_bytes": 1961 },
+    { "region": "gru", "live": false, "evicted": true, "behind_operations": 60211, "silent_ms": 700000000, "digest_equal": null },
+    { "region": "nrt", "live": true, "behind_operations": 0, "silent_ms": 480, "digest_equal": false }
+  ],
+  "ahead": ["visits:v1:sin:firefox:linux"], "conflict_count": 2, "sent_bytes": 1234567, "conflicts": []
+}"#;
+
+/// Text where none is expected, in every place that takes text.
+const ODD_STATUS: &str = r#"{
+  "region": "<b>", "group": "<script>", "phase": "</script>", "behind_operations": 18446744073709551615,
+  "peers": [{ "region": "<img/src=x>", "live": true, "behind_operations": 9007199254740993 },
+            { "region": "<script>", "live": false, "behind_operations": 0 }],
+  "ahead": ["<script>alert(1)</script>"], "sent_bytes": 18446744073709551615
+}"#;
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let address = arguments
@@ -49,6 +71,7 @@ fn main() {
         Some("empty") => {}
         Some("odd") => fill_oddly(&mut host),
         _ => {
+            host.status = Ok(Some(STATUS.replace('@', &region).into()));
             for (key, visits) in VISITS {
                 host.store.put(key, visits.to_string());
             }
@@ -66,6 +89,7 @@ fn main() {
 }
 
 fn fill_oddly(host: &mut FakeHost) {
+    host.status = Ok(Some(ODD_STATUS.into()));
     host.store.more = true;
     host.store.put("visits:v1:iad:chrome:linux", "banana");
     host.store

@@ -1,9 +1,12 @@
-//! The JSON of `/api/regions`. Its shape is documented in the component's README and only grows.
+//! The JSON below `/api/`. Its shape is documented in the component's README and only grows.
+
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::geo;
 use crate::map;
+use crate::replication::{Conflict, Member, Mode, Stamp, State, Status};
 use crate::tally::ranked;
 use crate::user_agent::{Browser, Os};
 use crate::view::View;
@@ -79,6 +82,60 @@ struct BrowserVisits {
     browser: &'static str,
     name: &'static str,
     visits: u64,
+}
+
+#[derive(Serialize)]
+struct Plain {
+    version: u32,
+    mode: &'static str,
+}
+
+#[derive(Serialize)]
+struct Replicated<'a> {
+    version: u32,
+    mode: &'static str,
+    region: &'a str,
+    group: &'a str,
+    phase: &'a str,
+    regions: Vec<RegionSync<'a>>,
+    sent_bytes: Option<u64>,
+    quarantined: Option<&'a [String]>,
+    conflicts: Conflicts<'a>,
+}
+
+#[derive(Serialize)]
+struct RegionSync<'a> {
+    region: &'a str,
+    answering: bool,
+    state: State,
+    behind_operations: Option<u64>,
+    behind_seconds: Option<f64>,
+    silent_seconds: Option<f64>,
+    digest_equal: Option<bool>,
+    received_bytes: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Conflicts<'a> {
+    resolved: Option<u64>,
+    last: Vec<ResolvedConflict<'a>>,
+}
+
+#[derive(Serialize)]
+struct ResolvedConflict<'a> {
+    key: &'a str,
+    winner: WrittenAt<'a>,
+    loser: WrittenAt<'a>,
+    resolved_at_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct WrittenAt<'a> {
+    region: &'a str,
+    /// In hexadecimal, as elsewhere: as a number it would not survive JavaScript.
+    incarnation: String,
+    wall_ms: u64,
+    counter: u64,
 }
 
 #[derive(Serialize)]
@@ -164,6 +221,69 @@ pub fn regions(view: &View) -> Vec<u8> {
             .collect(),
         took_us: u64::try_from(view.timing.total.as_micros()).unwrap_or(u64::MAX),
     })
+}
+
+/// How the store's copies in all regions are doing.
+pub fn replication(mode: &Mode) -> Vec<u8> {
+    match mode {
+        Mode::Plain => encode(&Plain {
+            version: 1,
+            mode: "plain",
+        }),
+        Mode::Replicated(status) => encode(&replicated(status)),
+    }
+}
+
+fn replicated(status: &Status) -> Replicated<'_> {
+    Replicated {
+        version: 1,
+        mode: "replicated",
+        region: status.region.as_str(),
+        group: &status.group,
+        phase: &status.phase,
+        regions: status.members().map(region_sync).collect(),
+        sent_bytes: status.sent_bytes,
+        quarantined: status.ahead.as_deref(),
+        conflicts: Conflicts {
+            resolved: status.conflict_count,
+            last: status.conflicts.iter().rev().map(resolved).collect(),
+        },
+    }
+}
+
+fn region_sync(member: Member<'_>) -> RegionSync<'_> {
+    RegionSync {
+        region: member.region.as_str(),
+        answering: member.answering,
+        state: member.state,
+        behind_operations: member.behind_operations,
+        behind_seconds: member.behind_ms.map(seconds),
+        silent_seconds: member.silent_ms.map(seconds),
+        digest_equal: member.digest_equal,
+        received_bytes: member.received_bytes,
+    }
+}
+
+fn resolved(conflict: &Conflict) -> ResolvedConflict<'_> {
+    ResolvedConflict {
+        key: &conflict.key,
+        winner: written_at(&conflict.winner),
+        loser: written_at(&conflict.loser),
+        resolved_at_ms: conflict.at_ms,
+    }
+}
+
+fn written_at(stamp: &Stamp) -> WrittenAt<'_> {
+    WrittenAt {
+        region: stamp.author.region.as_str(),
+        incarnation: format!("{:x}", stamp.author.incarnation),
+        wall_ms: stamp.at.wall_ms,
+        counter: stamp.at.counter,
+    }
+}
+
+fn seconds(milliseconds: u64) -> f64 {
+    Duration::from_millis(milliseconds).as_secs_f64()
 }
 
 /// Why there is no data.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 // The generated bindings are the one place with `unsafe`: it is how the canonical ABI is spoken.
 #[allow(unsafe_code, clippy::all, missing_debug_implementations)]
-mod bindings {
+pub mod bindings {
     wit_bindgen::generate!({
         world: "resiliency:demo/cloud-hello",
         path: ["../../wit/cloud-metadata", "../../wit"],
@@ -23,18 +23,23 @@ use bindings::wasi::http::types::{
     Fields, IncomingRequest, Method as WasiMethod, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };
 use bindings::wasi::io::streams::{OutputStream, StreamError};
-use bindings::wasi::keyvalue::{atomics, batch, store};
+use bindings::wasi::keyvalue::{atomics, store};
 use bindings::wasi::logging::logging;
 
 use crate::host::{
-    Clock, Listing, Log, Metadata, MetadataError, Serving, Store, StoreError, Values,
+    Clock, Listing, Log, Metadata, MetadataError, Replication, Serving, Store, StoreError, Values,
 };
 use crate::http::{Method, Request, Response};
 use crate::region::RegionCode;
 use crate::route;
+use crate::values;
 
 /// The bucket of the counters; the link decides which store that is.
 const BUCKET: &str = "default";
+
+/// The bucket and the key in which a replicated store says how it is doing.
+const STATUS_BUCKET: &str = "@replication";
+const STATUS_KEY: &str = "status";
 
 struct CloudHello;
 
@@ -163,7 +168,14 @@ impl Store for WasiHost {
     }
 
     fn get_many(&mut self, keys: &[String]) -> Result<Values, StoreError> {
-        Ok(batch::get_many(self.bucket()?, keys)?)
+        Ok(values::read(self.bucket()?, keys)?)
+    }
+}
+
+impl Replication for WasiHost {
+    fn status(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        // The host opens whatever it is asked for; the provider says at `get` that there is none.
+        Ok(store::open(STATUS_BUCKET)?.get(STATUS_KEY)?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The outside, as the page sees it: four small traits that the component implements with its
+//! The outside, as the page sees it: five small traits that the component implements with its
 //! imports and tests with fakes.
 //!
 //! Errors carry no text on purpose. What a provider says about a failure may name hosts or
@@ -66,6 +66,14 @@ pub trait Store {
     fn get_many(&mut self, keys: &[String]) -> Result<Values, StoreError>;
 }
 
+/// What the store says of how it is replicated. One call to the provider.
+pub trait Replication {
+    /// The status document as it came, of any size and content; `None` if the store has none.
+    ///
+    /// A store that does not replicate has no bucket for it: [`StoreError::NoSuchStore`].
+    fn status(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
+}
+
 pub trait Clock {
     /// Time since an arbitrary fixed moment; never goes back.
     fn now(&mut self) -> Duration;
@@ -78,6 +86,6 @@ pub trait Log {
 }
 
 /// Everything at once.
-pub trait Host: Metadata + Store + Clock + Log {}
+pub trait Host: Metadata + Store + Replication + Clock + Log {}
 
-impl<T: Metadata + Store + Clock + Log> Host for T {}
+impl<T: Metadata + Store + Replication + Clock + Log> Host for T {}

@@ -34,17 +34,17 @@ pub struct Response {
     pub status: u16,
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     pub body: Cow<'static, [u8]>,
-    /// `HEAD` and `304` announce a body without sending it.
+    /// `HEAD` and `304` have a body that is not sent, nor its length.
     pub send_body: bool,
 }
 
 /// Nothing but this origin, nothing inline, nobody's frame.
 pub const CONTENT_SECURITY_POLICY: &str =
     "default-src 'none'; style-src 'self'; script-src 'self'; \
-     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+     img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 
-const SECURITY_HEADERS: [(&str, &str); 8] = [
+const SECURITY_HEADERS: [(&str, &str); 9] = [
     ("content-security-policy", CONTENT_SECURITY_POLICY),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
@@ -56,6 +56,8 @@ const SECURITY_HEADERS: [(&str, &str); 8] = [
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-embedder-policy", "require-corp"),
     ("cross-origin-resource-policy", "same-origin"),
+    // Browsers heed it over HTTPS only, which production forces.
+    ("strict-transport-security", "max-age=31536000"),
 ];
 
 impl Response {

@@ -37,7 +37,7 @@ pub fn draw(view: &View) -> String {
     draw_tables(&mut html, view);
     html.raw("</main>\n<footer>\n<p>One counter per region, browser and system. No cookies, no addresses, nothing about you.</p>\n")
         .raw("<noscript><p>Without JavaScript the numbers stay as they are: reload for new ones.</p></noscript>\n")
-        .raw("<p><a href=\"/api/regions\">The same as JSON</a></p>\n</footer>\n</body>\n</html>\n");
+        .raw("<p><a href=\"/api/regions\">The same as JSON</a> · <a href=\"/api/replication\">How the regions keep in step, as JSON</a></p>\n</footer>\n</body>\n</html>\n");
     html.into_string()
 }
 
@@ -187,12 +187,24 @@ fn draw_tables(html: &mut Html, view: &View) {
     html.raw("<div class=\"tables\">\n<div class=\"column\">\n<section class=\"card\">\n")
         .append(&table::draw(Subject::Region, &regions, total))
         .raw("</section>\n");
+    draw_replication(html);
     draw_calls(html, view);
     html.raw("</div>\n<div class=\"column\">\n<section class=\"card\">\n")
         .append(&table::draw(Subject::Os, &systems, total))
         .raw("</section>\n<section class=\"card\">\n")
         .append(&table::draw(Subject::Browser, &browsers, total))
         .raw("</section>\n</div>\n</div>\n");
+}
+
+/// A place for the script to say how the regions' stores keep in step. Hidden until it knows, and
+/// where there is one store for all.
+fn draw_replication(html: &mut Html) {
+    html.raw("<section id=\"replication\" class=\"card\" data-region=\"\" hidden>\n<h2>Replication</h2>\n")
+        .raw("<p id=\"sync\" role=\"status\"></p>\n<dl class=\"facts\">\n")
+        .raw("<div><dt>Conflicts resolved</dt><dd id=\"conflicts\"></dd></div>\n")
+        .raw("<div><dt>Keys from a clock too far ahead</dt><dd id=\"quarantined\"></dd></div>\n")
+        .raw("<div><dt>Sent to other regions</dt><dd id=\"sent\"></dd></div>\n</dl>\n")
+        .raw("<p class=\"quiet\">As <span class=\"region\"></span> sees it. <a href=\"/api/replication\">Everything it knows, as JSON</a></p>\n</section>\n");
 }
 
 /// The calls behind the page, so that a slow answer explains itself.

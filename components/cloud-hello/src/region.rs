@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
 /// The longest code that `cloud-metadata` promises, in bytes.
 pub const MAX_LENGTH: usize = 64;
 
@@ -11,7 +13,8 @@ const UNKNOWN: &str = "unknown";
 /// A region's code: 1 to 64 bytes of printable ASCII without spaces.
 ///
 /// It may still hold `<` or `:`; whoever writes it into HTML or into a key escapes it there.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct RegionCode(String);
 
 /// The text is empty, longer than [`MAX_LENGTH`] bytes, or not printable ASCII.
@@ -43,6 +46,14 @@ impl TryFrom<&str> for RegionCode {
         } else {
             Err(InvalidRegionCode)
         }
+    }
+}
+
+impl TryFrom<String> for RegionCode {
+    type Error = InvalidRegionCode;
+
+    fn try_from(code: String) -> Result<Self, Self::Error> {
+        Self::try_from(code.as_str())
     }
 }
 

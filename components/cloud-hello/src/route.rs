@@ -8,6 +8,7 @@ use crate::host::Host;
 use crate::http::{Method, Request, Response};
 use crate::notice;
 use crate::page;
+use crate::replication;
 use crate::user_agent::Visitor;
 use crate::view::{self, Counted, Failure, Timing, View};
 
@@ -27,6 +28,7 @@ pub fn respond(host: &mut impl Host, request: &Request<'_>) -> Response {
     let response = match target {
         Target::Page => show_page(host, request),
         Target::Regions => show_regions(host, request),
+        Target::Replication => show_replication(host),
         Target::Health => Response::new(200, TEXT, &b"ok\n"[..]),
         Target::Asset(asset) => asset.respond(request),
     };
@@ -36,6 +38,7 @@ pub fn respond(host: &mut impl Host, request: &Request<'_>) -> Response {
 enum Target {
     Page,
     Regions,
+    Replication,
     Health,
     Asset(&'static asset::Asset),
 }
@@ -45,6 +48,7 @@ impl Target {
         match path {
             "/" => Some(Self::Page),
             "/api/regions" => Some(Self::Regions),
+            "/api/replication" => Some(Self::Replication),
             "/health" => Some(Self::Health),
             _ => asset::find(path).map(Self::Asset),
         }
@@ -90,6 +94,32 @@ fn show_regions(host: &mut impl Host, request: &Request<'_>) -> Response {
             Response::new(503, JSON, api::failed(code, message)).with("retry-after", "1")
         }
     }
+}
+
+fn show_replication(host: &mut impl Host) -> Response {
+    match replication::look(host) {
+        Ok((mode, timing)) => Response::new(200, JSON, api::replication(&mode))
+            .with("server-timing", server_timing(&timing)),
+        Err(replication::Failure::Store(_)) => {
+            host.error("no answer from the key-value provider about replication");
+            let message = "The store cannot be asked how it is replicated right now. Please try again in a moment.";
+            Response::new(503, JSON, api::failed("store-unavailable", message))
+                .with("retry-after", "1")
+        }
+        Err(replication::Failure::TooLarge) => {
+            host.error("the replication status is too large");
+            unreadable_status("The store says more about its replication than is read here.")
+        }
+        Err(replication::Failure::Unreadable) => {
+            host.error("the replication status is unreadable");
+            unreadable_status("What the store says about its replication cannot be read.")
+        }
+    }
+}
+
+/// The fault lies behind us, and asking again would not mend it.
+fn unreadable_status(message: &'static str) -> Response {
+    Response::new(502, JSON, api::failed("status-unreadable", message))
 }
 
 /// Puts what a visitor can only see, and an operator should know, into the log.

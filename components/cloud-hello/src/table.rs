@@ -76,6 +76,10 @@ fn draw_row(html: &mut Html, subject: Subject, row: &Row<'_>, total: u64) {
     if row.you {
         html.raw(" <span class=\"you\">you</span>");
     }
+    if subject == Subject::Region {
+        // Filled by the script: the page itself asks nobody about replication.
+        html.raw(" <span class=\"sync\" data-state=\"\" data-behind=\"\" hidden></span>");
+    }
     html.raw("</th><td class=\"number count\" data-value=\"")
         .text(row.visits)
         .raw("\">")

@@ -196,14 +196,15 @@ impl Readings {
     }
 }
 
-struct Stopwatch {
+/// Times the calls of a request.
+pub(crate) struct Stopwatch {
     start: Duration,
     last: Duration,
     steps: Vec<(&'static str, Duration)>,
 }
 
 impl Stopwatch {
-    fn start(clock: &mut impl Clock) -> Self {
+    pub(crate) fn start(clock: &mut impl Clock) -> Self {
         let start = clock.now();
         Self {
             start,
@@ -212,13 +213,13 @@ impl Stopwatch {
         }
     }
 
-    fn lap(&mut self, clock: &mut impl Clock, step: &'static str) {
+    pub(crate) fn lap(&mut self, clock: &mut impl Clock, step: &'static str) {
         let now = clock.now();
         self.steps.push((step, now.saturating_sub(self.last)));
         self.last = now;
     }
 
-    fn stop(self, clock: &mut impl Clock) -> Timing {
+    pub(crate) fn stop(self, clock: &mut impl Clock) -> Timing {
         Timing {
             total: clock.now().saturating_sub(self.start),
             steps: self.steps,

@@ -124,6 +124,7 @@ fn head_is_get_without_body_and_without_a_visit() {
     let paths = [
         "/",
         "/api/regions",
+        "/api/replication",
         "/health",
         "/assets/app.css",
         "/nothing",
@@ -131,7 +132,7 @@ fn head_is_get_without_body_and_without_a_visit() {
     for path in paths {
         let head = route::respond(&mut host, &request(Method::Head, path));
         assert!(!head.send_body, "{path}");
-        assert!(!head.body.is_empty(), "{path}: its length is announced");
+        assert!(!head.body.is_empty(), "{path}: what `GET` would send");
         let get = get(&mut FakeHost::in_region("iad"), path);
         assert_eq!(head.status, get.status, "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"));
@@ -142,7 +143,14 @@ fn head_is_get_without_body_and_without_a_visit() {
 #[test]
 fn other_methods_are_refused_and_told_which_are_not() {
     let mut host = busy_host();
-    for path in ["/", "/api/regions", "/health", "/assets/app.js"] {
+    let paths = [
+        "/",
+        "/api/regions",
+        "/api/replication",
+        "/health",
+        "/assets/app.js",
+    ];
+    for path in paths {
         let response = route::respond(&mut host, &request(Method::Other, path));
         assert_eq!(response.status, 405, "{path}");
         assert_eq!(response.header("allow"), Some("GET, HEAD"));
@@ -166,6 +174,8 @@ fn paths_match_exactly_or_not_at_all() {
         "/api",
         "/api/",
         "/api/regions/",
+        "/api/replication/",
+        "/api/@replication",
         "/assets",
         "/assets/",
         "/assets/../app.css",
@@ -257,7 +267,15 @@ fn the_page_asks_only_for_assets_that_exist() {
 #[test]
 fn every_answer_carries_the_security_headers_and_nothing_inline() {
     let mut host = busy_host();
-    for path in ["/", "/api/regions", "/health", "/assets/app.js", "/nothing"] {
+    let paths = [
+        "/",
+        "/api/regions",
+        "/api/replication",
+        "/health",
+        "/assets/app.js",
+        "/nothing",
+    ];
+    for path in paths {
         let response = get(&mut host, path);
         assert_eq!(
             response.header("content-security-policy"),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cloud_hello::host::{
-    Clock, Listing, Log, Metadata, MetadataError, Serving, Store, StoreError, Values,
+    Clock, Listing, Log, Metadata, MetadataError, Replication, Serving, Store, StoreError, Values,
 };
 use cloud_hello::region::RegionCode;
 
@@ -98,6 +98,8 @@ impl Store for FakeStore {
 pub struct FakeHost {
     pub store: FakeStore,
     pub metadata: Result<Serving, MetadataError>,
+    /// What the store says of its replication.
+    pub status: Result<Option<Vec<u8>>, StoreError>,
     pub log: Vec<&'static str>,
     /// The time, which passes a millisecond with every look at the clock.
     pub now: Duration,
@@ -114,6 +116,7 @@ impl FakeHost {
                 instance: "instance-1".to_owned(),
                 platform: "kind".to_owned(),
             }),
+            status: Err(StoreError::NoSuchStore),
             log: Vec::new(),
             now: Duration::from_secs(1_000),
         }
@@ -138,6 +141,13 @@ impl Store for FakeHost {
 
     fn get_many(&mut self, keys: &[String]) -> Result<Values, StoreError> {
         self.store.get_many(keys)
+    }
+}
+
+impl Replication for FakeHost {
+    fn status(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.calls.push("status");
+        self.status.clone()
     }
 }
 
