@@ -8,6 +8,7 @@ use anyhow::{anyhow, Context as _};
 use nkeys::KeyPair;
 use url::Url;
 use wasmcloud_core::logging::Level;
+use wasmcloud_core::{OtelConfig, OtelProtocol};
 use wasmcloud_host::wasmbus::{Features, Host, HostConfig};
 
 /// How long a host may take to say good-bye to the lattice.
@@ -34,6 +35,41 @@ pub struct Args {
     /// Seed of the host's key, so that its starter knows its identity; random when absent.
     #[arg(long, env = "LATTICE_HOST_SEED", hide_env_values = true)]
     host_seed: Option<String>,
+    #[command(flatten)]
+    metrics: Metrics,
+}
+
+/// Whether and where providers export metrics, by the names that wasmCloud's own host has.
+#[derive(Debug, clap::Args)]
+struct Metrics {
+    /// Have providers export metrics over OTLP.
+    #[arg(long, env = "WASMCLOUD_METRICS_ENABLED")]
+    enable_metrics: bool,
+    /// The collector; http://127.0.0.1:4318 without.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true)]
+    override_observability_endpoint: Option<String>,
+    /// The collector of metrics, with its path.
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        hide_env_values = true
+    )]
+    override_metrics_endpoint: Option<String>,
+    /// `http` or `grpc`.
+    #[arg(long, env = "WASMCLOUD_OBSERVABILITY_PROTOCOL", default_value = "http")]
+    observability_protocol: OtelProtocol,
+}
+
+impl From<Metrics> for OtelConfig {
+    fn from(metrics: Metrics) -> Self {
+        Self {
+            enable_metrics: Some(metrics.enable_metrics),
+            observability_endpoint: metrics.override_observability_endpoint,
+            metrics_endpoint: metrics.override_metrics_endpoint,
+            protocol: metrics.observability_protocol,
+            ..Self::default()
+        }
+    }
 }
 
 impl std::fmt::Debug for Args {
@@ -82,6 +118,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         experimental_features: Features::new()
             .enable_builtin_http_server()
             .enable_builtin_messaging_nats(),
+        otel_config: args.metrics.into(),
         version: "1.9.2".into(),
         ..HostConfig::default()
     };

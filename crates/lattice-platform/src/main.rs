@@ -9,13 +9,13 @@
 
 mod host;
 mod leash;
+mod logging;
 mod scheduler;
 
 use std::future::Future;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 /// A part of the wasmCloud platform, run as a process by `lattice`.
 #[derive(Debug, Parser)]
@@ -44,13 +44,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
-        )
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
+    logging::install();
     tokio::runtime::Runtime::new()
         .context("failed to start the runtime")?
         .block_on(work)

@@ -8,6 +8,16 @@ use wadm_types::api::StatusType;
 use crate::error::Error;
 use crate::probe;
 
+/// The name of the application in this repository's manifests.
+pub const NAME: &str = "resiliency-demo";
+
+/// The id that wadm gives a component or provider of that application when the manifest has none.
+#[must_use]
+pub fn component_id(component: &str) -> String {
+    let plain = |name: &str| name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    format!("{}-{}", plain(NAME), plain(component))
+}
+
 /// A client of the wadm that the NATS connection reaches.
 #[must_use]
 pub fn client(nats: &async_nats::Client, lattice: &str) -> Client {
@@ -33,7 +43,14 @@ pub async fn ready(wadm: &Client, deadline: Duration) -> Result<(), Error> {
 ///
 /// wadm refuses it, for example as its version exists already.
 pub async fn deploy(wadm: &Client, manifest: &str) -> Result<(String, String), Error> {
-    let wrong = |error: ClientError| Error::Wadm(error.to_string());
+    let wrong = |error: ClientError| {
+        let text = error.to_string();
+        Error::Wadm(if text.contains("already exists") {
+            format!("{text}; raise the `version` in the manifest's annotations to deploy a change")
+        } else {
+            text
+        })
+    };
     wadm.put_and_deploy_manifest(manifest.as_bytes())
         .await
         .map_err(wrong)
@@ -68,4 +85,17 @@ pub async fn status(wadm: &Client, name: &str) -> Result<(StatusType, String), E
         .await
         .map_err(|error| Error::Wadm(error.to_string()))?;
     Ok((status.info.status_type, status.info.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_those_of_wadm() {
+        assert_eq!(
+            component_id("keyvalue-valkey"),
+            "resiliency_demo-keyvalue_valkey"
+        );
+    }
 }

@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::lattice::Options;
 use crate::region::Codes;
 use crate::status::Status;
+use crate::stores::Stores;
 use crate::wan::Direction;
 
 /// A real wasmCloud system of several regions on this machine, and faults on demand.
@@ -46,7 +47,7 @@ pub struct Cli {
 enum Command {
     /// Start the hub, the regions, wadm and the edge, and deploy the application.
     Up(Up),
-    /// End the lattice that runs.
+    /// End the lattice that runs or is starting.
     Down,
     /// Show every region and process.
     Status {
@@ -62,7 +63,7 @@ enum Command {
         region: String,
         /// `host`, `nats`, `valkey`, a provider, or at home `hub` and `wadm`.
         process: Option<String>,
-        /// Keep the process dead until `revive`.
+        /// Keep the process dead until `revive`; not for a provider, which its host restarts.
         #[arg(long, requires = "process")]
         hold: bool,
     },
@@ -114,26 +115,57 @@ enum Command {
     },
 }
 
+/// The longest round trip with one store at home, in milliseconds: a page then makes three, and the
+/// edge waits 1.8 s for it.
+const SINGLE_STORE_WAN_MS: u64 = 500;
+
 #[derive(Clone, Debug, Args)]
 struct Up {
     /// Edge regions by their Fly.io codes, 1 to 8, nearest first for a visitor without a home.
     #[arg(long, default_value_t)]
     regions: Codes,
-    /// Round trip between any two regions, in milliseconds.
+    /// Round trip between any two regions, in milliseconds; at most 500 with --single-store.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=2000))]
     wan_ms: u64,
     /// Port of the page; 8000 or, when that is taken, any free one without.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// The application to deploy.
-    #[arg(long, default_value = "local.wadm.yaml")]
-    manifest: PathBuf,
+    /// Keep the data in one Valkey at home, as the page's first topology did, instead of in one
+    /// per region that replicate.
+    #[arg(long)]
+    single_store: bool,
+    /// The application to deploy; local.wadm.yaml, or local-single-store.wadm.yaml with
+    /// --single-store, without.
+    #[arg(long)]
+    manifest: Option<PathBuf>,
     /// Return once every region answers, and run on in the background.
     #[arg(long)]
     detach: bool,
     /// Forget the visits counted by earlier lattices of this directory.
     #[arg(long)]
     fresh: bool,
+}
+
+impl Up {
+    fn stores(&self) -> Stores {
+        if self.single_store {
+            Stores::Home
+        } else {
+            Stores::EveryRegion
+        }
+    }
+
+    /// Refuses what parses but could never serve a page.
+    fn check(&self) -> Result<(), Error> {
+        if self.single_store && self.wan_ms > SINGLE_STORE_WAN_MS {
+            return Err(Error::Refused(format!(
+                "--wan-ms {} is too long with --single-store: a page makes three round trips to \
+                 the store, and the edge waits 1.8 s; 0 to {SINGLE_STORE_WAN_MS} is allowed",
+                self.wan_ms
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// Runs a command line; its errors go to standard error.
@@ -190,13 +222,22 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
 }
 
 async fn start(directory: &Path, up: Up) -> Result<ExitCode, Error> {
-    if let Ok(status) = fetch_status(directory).await {
-        return already_running(&status, &up);
+    up.check()?;
+    match fetch_status(directory).await {
+        Ok(status) => return already_running(&status, &up),
+        // Somebody answered, so a lattice is here.
+        Err(Error::Remote(text)) => {
+            return Err(Error::Refused(format!(
+                "{text}; wait for it, or end it with `lattice down`"
+            )));
+        }
+        Err(_) => {}
     }
     if up.detach {
         return detach::up(directory, &up).await;
     }
-    let manifest = absolute(&up.manifest)?;
+    let stores = up.stores();
+    let manifest = absolute(up.manifest.as_deref().unwrap_or(stores.manifest().as_ref()))?;
     if !manifest.is_file() {
         return Err(Error::Manifest {
             path: manifest,
@@ -209,13 +250,14 @@ async fn start(directory: &Path, up: Up) -> Result<ExitCode, Error> {
         regions: up.regions,
         wan: Duration::from_millis(up.wan_ms),
         port: up.port,
+        stores,
         manifest,
         fresh: up.fresh,
     })
     .await
 }
 
-/// A second `up` shows what runs; it fails only if other regions were asked for.
+/// A second `up` shows what runs; it fails only if other regions or stores were asked for.
 fn already_running(status: &Status, up: &Up) -> Result<ExitCode, Error> {
     say!(
         "a lattice is already running here (process {}):\n",
@@ -229,12 +271,19 @@ fn already_running(status: &Status, up: &Up) -> Result<ExitCode, Error> {
         .map(|region| region.name.as_str())
         .collect();
     let running = running.join(",");
-    if running == up.regions.to_string() {
+    let other = if running != up.regions.to_string() {
+        format!("it has regions {running}, not {}", up.regions)
+    } else if status.stores != up.stores() {
+        let has = match status.stores {
+            Stores::EveryRegion => "a store per region",
+            Stores::Home => "a single store",
+        };
+        format!("it has {has}")
+    } else {
         return Ok(ExitCode::SUCCESS);
-    }
+    };
     Err(Error::Refused(format!(
-        "it has regions {running}, not {}; end it with `lattice down` or choose another --state-dir",
-        up.regions
+        "{other}; end it with `lattice down` or choose another --state-dir"
     )))
 }
 
@@ -292,4 +341,29 @@ fn done(answer: Answer) -> Result<String, Error> {
 
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
     std::path::absolute(path).map_err(|source| Error::io("resolve", path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(arguments: &[&str]) -> Result<(), Error> {
+        let line = ["lattice", "up"].iter().chain(arguments);
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Up(up) => up.check(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_round_trip_that_no_page_survives_is_refused_with_a_single_store() {
+        check(&["--single-store"]).unwrap();
+        check(&["--single-store", "--wan-ms", "500"]).unwrap();
+        check(&["--wan-ms", "2000"]).unwrap();
+        let refused = check(&["--single-store", "--wan-ms", "501"]).unwrap_err();
+        let text = refused.to_string();
+        for part in ["--wan-ms 501", "--single-store", "0 to 500"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
 }

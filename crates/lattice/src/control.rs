@@ -95,13 +95,17 @@ pub enum Answer {
     Failed(String),
 }
 
-/// Serves the control socket until `down` is asked for, which `asked_down` then says.
+/// A lattice once it is up.
+pub type Started = watch::Receiver<Option<Arc<Lattice>>>;
+
+/// Serves the control socket of a lattice that may still be starting; `asked_down` says when `down`
+/// was asked for. The caller holds the directory's claim.
 ///
 /// # Errors
 ///
 /// The socket cannot be made.
 pub async fn serve(
-    lattice: Arc<Lattice>,
+    lattice: Started,
     directory: &Path,
     asked_down: watch::Sender<bool>,
 ) -> Result<(), Error> {
@@ -120,10 +124,10 @@ pub async fn serve(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let lattice = Arc::clone(&lattice);
+                    let lattice = lattice.borrow().clone();
                     let asked_down = asked_down.clone();
                     talks.spawn(async move {
-                        if let Err(error) = talk(&lattice, stream, &asked_down).await {
+                        if let Err(error) = talk(lattice.as_ref(), stream, &asked_down).await {
                             warn!(%error, "a control connection failed");
                         }
                     });
@@ -139,7 +143,7 @@ pub async fn serve(
 }
 
 async fn talk(
-    lattice: &Arc<Lattice>,
+    lattice: Option<&Arc<Lattice>>,
     stream: UnixStream,
     asked_down: &watch::Sender<bool>,
 ) -> std::io::Result<()> {
@@ -147,19 +151,26 @@ async fn talk(
     let mut line = String::new();
     let mut reader = BufReader::new(read.take(REQUEST_LIMIT));
     timeout(REQUEST_DEADLINE, reader.read_line(&mut line)).await??;
-    let answer = match serde_json::from_str(&line) {
+    let request = serde_json::from_str(&line);
+    let down = matches!(request, Ok(Request::Down));
+    let answer = match request {
         Err(error) => Answer::Failed(format!("not a request: {error}")),
-        Ok(Request::Down) => {
-            asked_down.send_replace(true);
-            Answer::Done("going down".into())
-        }
-        Ok(request) => obey(lattice, request)
-            .await
-            .unwrap_or_else(|error| Answer::Failed(error.chain())),
+        Ok(Request::Down) => Answer::Done("going down".into()),
+        Ok(request) => match lattice {
+            None => Answer::Failed("the lattice is still starting".into()),
+            Some(lattice) => obey(lattice, request)
+                .await
+                .unwrap_or_else(|error| Answer::Failed(error.chain())),
+        },
     };
     let mut text = serde_json::to_string(&answer)?;
     text.push('\n');
-    write.write_all(text.as_bytes()).await
+    let answered = write.write_all(text.as_bytes()).await;
+    // Not before the answer: this task ends with the lattice.
+    if down {
+        asked_down.send_replace(true);
+    }
+    answered
 }
 
 async fn obey(lattice: &Arc<Lattice>, request: Request) -> Result<Answer, Error> {

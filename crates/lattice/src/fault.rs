@@ -20,7 +20,7 @@ impl Lattice {
     ///
     /// # Errors
     ///
-    /// There is no such region or process.
+    /// There is no such region or process, or a provider shall be held.
     pub async fn kill(
         &self,
         region: &str,
@@ -44,11 +44,16 @@ impl Lattice {
                 ))
             }
             Some(process) => {
-                match self.hub_process(place, process) {
+                let server = self.hub_process(place, process);
+                let held = match server {
+                    Some(server) => server.status().state == State::Killed,
+                    None => place.is_held(process),
+                };
+                match server {
                     Some(server) => server.kill(hold).await,
                     None => place.kill_process(process, hold).await?,
                 }
-                Ok(if hold {
+                Ok(if hold || held {
                     format!("{region} {process} is dead; `lattice revive {region} {process}` brings it back")
                 } else {
                     format!("{region} {process} was killed and will be restarted")
@@ -145,6 +150,8 @@ impl Lattice {
     pub async fn revive(&self, region: &str, process: Option<&str>) -> Result<String, Error> {
         let started = Instant::now();
         let place = self.place(region)?;
+        let apart = place.name == HOME || place.killed() || place.link.status().cut.is_some();
+        let serving = process.is_none() && !apart && self.known_healthy(place).is_ok();
         match process {
             Some(process) => match self.hub_process(place, process) {
                 Some(server) => server.revive().await,
@@ -174,6 +181,9 @@ impl Lattice {
         self.serves_again(place, REVIVAL_DEADLINE).await?;
         let seconds = started.elapsed().as_secs_f64();
         info!(region, seconds, "revived");
+        if serving {
+            return Ok(format!("{region} was not dead; it serves"));
+        }
         Ok(format!("{region} serves again after {seconds:.1} s"))
     }
 

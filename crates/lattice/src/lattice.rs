@@ -19,10 +19,12 @@ use crate::place::Place;
 use crate::port::Ports;
 use crate::probe;
 use crate::region::{Codes, HOME};
+use crate::replication;
+use crate::stores::Stores;
 use crate::toolbox::Toolbox;
 use crate::wan::WanLink;
 use crate::warden::Warden;
-use crate::workspace::{self, Workspace};
+use crate::workspace::{Claim, Workspace};
 
 /// The port of the edge when it is free and no other is asked for.
 const USUAL_PORT: u16 = 8000;
@@ -30,6 +32,8 @@ const USUAL_PORT: u16 = 8000;
 const SERVING_DEADLINE: Duration = Duration::from_secs(120);
 /// How often wadm is asked to look at a new host.
 const NUDGE_PAUSE: Duration = Duration::from_secs(3);
+/// How long the requests under way may take when the lattice ends: longer than the edge's deadline.
+const EDGE_GRACE: Duration = Duration::from_secs(2);
 
 /// What a lattice is started with.
 #[derive(Clone, Debug)]
@@ -44,6 +48,8 @@ pub struct Options {
     pub wan: Duration,
     /// The edge's port; 8000 or, when that is taken, any without.
     pub port: Option<u16>,
+    /// Which regions have a Valkey.
+    pub stores: Stores,
     /// The application to deploy.
     pub manifest: PathBuf,
     /// Whether to forget what earlier lattices of the directory stored.
@@ -64,7 +70,7 @@ pub struct Lattice {
     deploying: tokio::sync::Mutex<()>,
     guards: Mutex<Vec<JoinHandle<()>>>,
     _ports: Ports,
-    _claim: workspace::Claim,
+    _claim: Claim,
 }
 
 impl std::fmt::Debug for Lattice {
@@ -88,12 +94,16 @@ impl Lattice {
         options: Options,
         stage: &(dyn Fn(&str) + Sync),
     ) -> Result<Arc<Self>, Error> {
-        let Some(claim) = Workspace::claim(&options.state_dir)? else {
-            return Err(Error::Refused(format!(
-                "a lattice is already running in {}",
-                options.state_dir.display()
-            )));
-        };
+        let claim = claim(&options.state_dir)?;
+        Self::start_claimed(claim, options, stage).await
+    }
+
+    /// [`Self::start`] for who has claimed the state directory.
+    pub(crate) async fn start_claimed(
+        claim: Claim,
+        options: Options,
+        stage: &(dyn Fn(&str) + Sync),
+    ) -> Result<Arc<Self>, Error> {
         if options.fresh {
             remove(&options.state_dir.join("regions"))?;
         }
@@ -102,8 +112,17 @@ impl Lattice {
             toolbox: Toolbox::find(&options.root)?,
             lattice: "default".into(),
         };
+        manifest::check_images(
+            &options.manifest,
+            &manifest::render(&options.manifest, &[])?,
+        )?;
         let mut ports = Ports::new()?;
         let edge_port = edge_port(&mut ports, options.port)?;
+        if options.port.is_none() && edge_port != USUAL_PORT {
+            stage(&format!(
+                "port {USUAL_PORT} is in use: the page is at port {edge_port}"
+            ));
+        }
         let launcher =
             Launcher::new(workspace.toolbox.platform.clone()).map_err(|source| Error::Spawn {
                 name: "the launching thread".into(),
@@ -128,7 +147,7 @@ impl Lattice {
                 })?;
             let place = Place::start(
                 name,
-                name == HOME,
+                options.stores.has(name),
                 &mut ports,
                 link,
                 launcher.clone(),
@@ -143,7 +162,10 @@ impl Lattice {
         for ready in join_all(places.iter().map(leaf_ready)).await {
             ready?;
         }
-        stage("regions: a NATS leaf node each, Valkey at home");
+        stage(match options.stores {
+            Stores::EveryRegion => "regions: a NATS leaf node and a Valkey each",
+            Stores::Home => "regions: a NATS leaf node each, Valkey at home",
+        });
         let wadm = application::client(&hub.client, &workspace.lattice);
         application::ready(&wadm, Duration::from_secs(30)).await?;
         stage("wadm");
@@ -193,6 +215,10 @@ impl Lattice {
             never = lattice.nudge_wadm(NUDGE_PAUSE) => match never {},
         }
         stage("every region answers");
+        if lattice.options.stores == Stores::EveryRegion {
+            lattice.stores_converged(SERVING_DEADLINE).await?;
+            stage("every store is in step");
+        }
         let guard = crate::warden::watch(Arc::downgrade(&lattice), &lattice);
         lattice.guards().push(guard);
         Ok(lattice)
@@ -208,6 +234,12 @@ impl Lattice {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.edge.addr())
+    }
+
+    /// Every region of this lattice, home first.
+    #[must_use]
+    pub fn places(&self) -> &[Place] {
+        &self.places
     }
 
     /// A region of this lattice, `home` included.
@@ -254,24 +286,22 @@ impl Lattice {
     pub(crate) async fn serves(&self, place: &Place, deadline: Duration) -> Result<(), Error> {
         let what = format!("region {}", place.name);
         let seen = probe::until(&what, deadline, || async {
-            // A page is answered with the help of other regions' providers, too.
-            if place.providers().is_empty() {
-                return Err("no provider runs".to_owned());
-            }
             // Home is asked through any region that has a page.
             let page = std::iter::once(place)
                 .chain(self.places.iter().filter(|other| !other.killed()))
                 .find_map(|place| place.ports.http);
-            match page {
-                None => Ok(()),
-                Some(port) => {
-                    let asked = probe::get(port, "/api/regions", Duration::from_secs(2)).await;
-                    match asked? {
-                        (200, _) => self.known_healthy(place),
-                        (status, _) => Err(format!("GET /api/regions answers {status}")),
-                    }
+            if let Some(port) = page {
+                let asked = probe::get(port, "/api/regions", Duration::from_secs(2)).await;
+                match asked? {
+                    (200, _) => {}
+                    (status, _) => return Err(format!("GET /api/regions answers {status}")),
                 }
             }
+            // Other regions' providers may have helped. Last, as it looks through all of `/proc`.
+            if place.providers().is_empty() {
+                return Err("no provider runs".to_owned());
+            }
+            self.known_healthy(place)
         });
         seen.await.map_err(|error| match error {
             Error::NotReady {
@@ -287,8 +317,19 @@ impl Lattice {
         })
     }
 
+    /// Waits until the stores hold the same.
+    async fn stores_converged(&self, deadline: Duration) -> Result<(), Error> {
+        probe::until("the replication", deadline, || async {
+            let stores = self.replication().await;
+            let stores = self.places.iter().zip(&stores);
+            let stores = stores.filter(|(place, _)| place.ports.valkey.is_some());
+            replication::agree(stores.map(|(place, store)| (&*place.name, store.as_ref())))
+        })
+        .await
+    }
+
     /// Whether the edge, which looks once a second, sends visitors to the region.
-    fn known_healthy(&self, place: &Place) -> Result<(), String> {
+    pub(crate) fn known_healthy(&self, place: &Place) -> Result<(), String> {
         let regions = self.edge.status().regions;
         let known = regions.iter().find(|region| region.region == place.name);
         match known {
@@ -299,7 +340,6 @@ impl Lattice {
 
     /// Waits until a region with a new host serves, and has wadm look at it meanwhile: left to
     /// itself, wadm first waits for what it expected of the old host, for half a minute and more.
-    /// Deploying the same version again changes nothing but makes it start afresh.
     pub(crate) async fn serves_again(
         &self,
         place: &Place,
@@ -315,13 +355,16 @@ impl Lattice {
     async fn nudge_wadm(&self, first: Duration) -> std::convert::Infallible {
         tokio::time::sleep(first).await;
         loop {
-            {
-                let _deploying = self.deploying.lock().await;
-                if let Err(error) = application::deploy_again(&self.wadm).await {
-                    warn!(error = error.chain(), "wadm does not look at the hosts yet");
-                }
-            }
+            self.deploy_again().await;
             tokio::time::sleep(NUDGE_PAUSE).await;
+        }
+    }
+
+    /// Has wadm look at its hosts now: the deployed version once more changes nothing else.
+    async fn deploy_again(&self) {
+        let _deploying = self.deploying.lock().await;
+        if let Err(error) = application::deploy_again(&self.wadm).await {
+            warn!(error = error.chain(), "wadm does not look at the hosts yet");
         }
     }
 
@@ -342,13 +385,7 @@ impl Lattice {
         }
         let now = Some(format!("{kind:?}: {message}"));
         if now == before {
-            let _deploying = self.deploying.lock().await;
-            if let Err(error) = application::deploy_again(&self.wadm).await {
-                warn!(
-                    error = error.chain(),
-                    "wadm does not look at the application yet"
-                );
-            }
+            self.deploy_again().await;
         }
         now
     }
@@ -374,6 +411,7 @@ impl Lattice {
     /// It cannot be rendered or wadm refuses it.
     pub async fn deploy(&self, file: &Path) -> Result<String, Error> {
         let manifest = self.manifest(Some(file))?;
+        manifest::check_images(file, &manifest)?;
         let _deploying = self.deploying.lock().await;
         let (name, version) = application::deploy(&self.wadm, &manifest).await?;
         *self
@@ -383,11 +421,13 @@ impl Lattice {
         Ok(format!("{name} {version} deployed through wadm"))
     }
 
-    /// Ends everything in good order.
+    /// Ends everything in good order: the edge first, so that no visitor is sent to a region that is
+    /// going.
     pub async fn stop(&self) {
         for guard in self.guards().drain(..) {
             guard.abort();
         }
+        self.edge.stop(EDGE_GRACE).await;
         join_all(self.places.iter().map(Place::stop)).await;
         self.hub.stop().await;
     }
@@ -408,6 +448,14 @@ pub(crate) async fn leaf_ready(place: &Place) -> Result<(), Error> {
         asked.map(|_| ()).map_err(|error| error.to_string())
     })
     .await
+}
+
+/// Claims the directory for a lattice of this process.
+pub(crate) fn claim(directory: &Path) -> Result<Claim, Error> {
+    Workspace::claim(directory)?.ok_or_else(|| {
+        let directory = directory.display();
+        Error::Refused(format!("a lattice is already running in {directory}"))
+    })
 }
 
 fn remove(directory: &Path) -> Result<(), Error> {

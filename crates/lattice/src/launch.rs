@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -16,8 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// A log file larger than this is put aside when its process starts again.
-const LOG_LIMIT: u64 = 16 * 1024 * 1024;
+use crate::workspace::open_log;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -81,13 +79,7 @@ impl Launcher {
 }
 
 fn spawn(leash: &PathBuf, spec: &Spec) -> io::Result<Child> {
-    if std::fs::metadata(&spec.log).is_ok_and(|log| log.len() > LOG_LIMIT) {
-        std::fs::rename(&spec.log, spec.log.with_extension("log.1"))?;
-    }
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&spec.log)?;
+    let log = open_log(&spec.log)?;
     Command::new(leash)
         .arg("leash")
         .arg("--parent")

@@ -8,8 +8,8 @@
 //! * how it is kept running: [`launch`] and [`supervise`] (processes), [`warden`] (hosts that went
 //!   deaf), [`process_tree`] (providers);
 //! * what is deployed: [`manifest`], [`application`], [`artifact`];
-//! * how one talks to it: [`control`], [`status`], [`cli`];
-//! * where it lives: [`workspace`], [`toolbox`], [`port`], [`region`], [`config`].
+//! * how one talks to it: [`control`], [`status`], [`replication`], [`cli`];
+//! * where it lives: [`workspace`], [`toolbox`], [`port`], [`region`], [`stores`], [`config`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -30,7 +30,9 @@ pub mod port;
 pub mod probe;
 pub mod process_tree;
 pub mod region;
+pub mod replication;
 pub mod status;
+pub mod stores;
 pub mod supervise;
 pub mod toolbox;
 mod view;
@@ -41,3 +43,4 @@ pub mod workspace;
 
 pub use error::Error;
 pub use lattice::{Lattice, Options};
+pub use stores::Stores;

@@ -59,6 +59,36 @@ pub fn render(file: &Path, regions: &[(String, u16)]) -> Result<String, Error> {
     serde_yaml::to_string(&manifest).map_err(|error| bad(error.to_string()))
 }
 
+/// Checks that what a manifest takes from files is there; `rendered` is what [`render`] made of `file`.
+///
+/// # Errors
+///
+/// It is no manifest, or names an image that does not exist.
+pub fn check_images(file: &Path, rendered: &str) -> Result<(), Error> {
+    let bad = |reason: String| Error::Manifest {
+        path: file.to_owned(),
+        reason,
+    };
+    let manifest: Value = serde_yaml::from_str(rendered).map_err(|error| bad(error.to_string()))?;
+    let components = manifest
+        .get("spec")
+        .and_then(|spec| spec.get("components"))
+        .and_then(Value::as_sequence);
+    for component in components.into_iter().flatten() {
+        let image = component
+            .get("properties")
+            .and_then(|properties| properties.get("image"))
+            .and_then(Value::as_str);
+        let path = image.and_then(|image| image.strip_prefix("file://"));
+        if let Some(path) = path.filter(|path| !Path::new(path).is_file()) {
+            return Err(bad(format!(
+                "names the image {path}, which is not there (`make build` makes those of this repository)"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The region a per-region HTTP server is for.
 fn region_of(component: &Value) -> Option<String> {
     let name = component.get("name")?.as_str()?;

@@ -266,12 +266,11 @@ impl Place {
         }
     }
 
-    /// Kills one process of the region; `hold` keeps it dead. A provider cannot be held: its host
-    /// starts it again.
+    /// Kills one process of the region; `hold` keeps it dead.
     ///
     /// # Errors
     ///
-    /// There is no such process now.
+    /// There is no such process now, or a provider shall be held, which its host starts again.
     pub async fn kill_process(&self, process: &str, hold: bool) -> Result<(), Error> {
         if let Some(host) = self.host().filter(|_| process == "host") {
             host.kill(hold).await;
@@ -281,7 +280,19 @@ impl Place {
             server.kill(hold).await;
             return Ok(());
         }
-        self.provider(process)?.signal(Signal::SIGKILL);
+        let provider = self.provider(process)?;
+        if hold {
+            let mut allowed = self.own_processes();
+            if self.name == HOME {
+                allowed.extend(["hub", "wadm"]);
+            }
+            return Err(Error::Refused(format!(
+                "{process} cannot be held: its host starts a provider again within seconds; \
+                 --hold is for {}, and without it {process} is killed once",
+                allowed.join(", ")
+            )));
+        }
+        provider.signal(Signal::SIGKILL);
         Ok(())
     }
 
@@ -292,11 +303,7 @@ impl Place {
     /// There is no such process now.
     pub async fn pause_process(&self, process: &str, pause: bool) -> Result<(), Error> {
         let host = self.host();
-        let server = match &host {
-            Some(host) if process == "host" => Some(host.process()),
-            _ => self.server(process),
-        };
-        match server {
+        match self.supervised(host.as_deref(), process) {
             Some(server) if pause => server.pause().await,
             Some(server) => server.resume().await,
             None => self.provider(process)?.signal(if pause {
@@ -314,12 +321,31 @@ impl Place {
     ///
     /// There is no such process.
     pub async fn revive_process(&self, process: &str) -> Result<(), Error> {
-        match (self.host(), self.server(process)) {
-            (Some(host), _) if process == "host" => host.process().revive().await,
-            (_, Some(server)) => server.revive().await,
-            _ => self.provider(process)?.signal(Signal::SIGCONT),
+        let host = self.host();
+        match self.supervised(host.as_deref(), process) {
+            Some(server) => server.revive().await,
+            None => self.provider(process)?.signal(Signal::SIGCONT),
         }
         Ok(())
+    }
+
+    /// Whether a process of the region is dead and stays so until it is revived.
+    pub fn is_held(&self, process: &str) -> bool {
+        let host = self.host();
+        self.supervised(host.as_deref(), process)
+            .is_some_and(|server| server.status().state == State::Killed)
+    }
+
+    /// The supervision of a process: none for providers, which are their host's.
+    fn supervised<'a>(
+        &'a self,
+        host: Option<&'a WasmHost>,
+        process: &str,
+    ) -> Option<&'a Supervised> {
+        match host {
+            Some(host) if process == "host" => Some(host.process()),
+            _ => self.server(process),
+        }
     }
 
     fn server(&self, process: &str) -> Option<&Supervised> {
@@ -330,13 +356,20 @@ impl Place {
         }
     }
 
+    /// The processes here that lattice itself starts, and can keep dead.
+    fn own_processes(&self) -> Vec<&'static str> {
+        let mut own = vec!["host", "nats"];
+        own.extend(self.valkey.is_some().then_some("valkey"));
+        own
+    }
+
     fn provider(&self, name: &str) -> Result<Provider, Error> {
         let providers = self.providers();
         if let Some(found) = providers.iter().find(|provider| provider.name == name) {
             return Ok(found.clone());
         }
-        let mut known = vec!["host".to_owned(), "nats".to_owned()];
-        known.extend(self.valkey.is_some().then(|| "valkey".to_owned()));
+        let own = self.own_processes().into_iter();
+        let mut known: Vec<String> = own.map(str::to_owned).collect();
         known.extend(providers.into_iter().map(|provider| provider.name));
         Err(Error::Unknown {
             kind: "process",

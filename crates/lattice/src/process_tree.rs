@@ -1,5 +1,6 @@
 //! The processes a wasmCloud host started: its capability providers.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use nix::sys::signal::{kill, Signal};
@@ -16,6 +17,8 @@ pub struct Provider {
     pub name: String,
     /// Its process id.
     pub pid: u32,
+    /// Whether it is stopped, as by SIGSTOP.
+    pub stopped: bool,
 }
 
 impl Provider {
@@ -27,31 +30,61 @@ impl Provider {
     }
 }
 
-/// The providers that the host with process id `host` runs, by process id.
-#[must_use]
-pub fn providers(host: u32) -> Vec<Provider> {
-    let mut found: Vec<Provider> = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| parent(*pid) == Some(host))
-        .filter_map(|pid| {
-            Some(Provider {
-                name: name(pid)?,
-                pid,
-            })
-        })
-        .collect();
-    found.sort_by_key(|provider| provider.pid);
-    found
+/// The processes of this machine at one moment, by their parents.
+#[derive(Debug, Default)]
+pub struct ProcessTree {
+    children: BTreeMap<u32, Vec<Child>>,
 }
 
-/// The parent's process id, the fourth field of `/proc/PID/stat`; the second is in parentheses
-/// and may hold anything.
-fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+#[derive(Debug)]
+struct Child {
+    pid: u32,
+    stopped: bool,
+}
+
+impl ProcessTree {
+    /// Looks through `/proc`, once; so one tree serves for all hosts.
+    #[must_use]
+    pub fn scan() -> Self {
+        let mut pids: Vec<u32> = fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect();
+        pids.sort_unstable();
+        let mut tree = Self::default();
+        for pid in pids {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+            if let Some((parent, stopped)) = stat.ok().as_deref().and_then(parse) {
+                let siblings = tree.children.entry(parent).or_default();
+                siblings.push(Child { pid, stopped });
+            }
+        }
+        tree
+    }
+
+    /// The providers that the host with process id `host` runs, by process id.
+    #[must_use]
+    pub fn providers(&self, host: u32) -> Vec<Provider> {
+        let children = self.children.get(&host).into_iter().flatten();
+        let provider = |child: &Child| {
+            Some(Provider {
+                name: name(child.pid)?,
+                pid: child.pid,
+                stopped: child.stopped,
+            })
+        };
+        children.filter_map(provider).collect()
+    }
+}
+
+/// The parent and whether the process is stopped, from `/proc/PID/stat`: the fields after the
+/// second, which is in parentheses and may hold anything, are the state and the parent.
+fn parse(stat: &str) -> Option<(u32, bool)> {
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
+    let mut fields = rest.split_whitespace();
+    let stopped = fields.next()? == "T";
+    Some((fields.next()?.parse().ok()?, stopped))
 }
 
 /// The host unpacks a provider to a file named after the archive's whole path, with all
@@ -63,4 +96,43 @@ fn name(pid: u32) -> Option<String> {
         .iter()
         .find(|provider| file.contains(&provider.replace('-', "_")));
     Some(known.map_or(file, |provider| *provider).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_process_whose_name_looks_like_fields_is_read_right() {
+        assert_eq!(parse("7 (a) T 1 (b) S 42 7 7"), Some((42, false)));
+        assert_eq!(parse("7 (nats-server) T 42 7 7"), Some((42, true)));
+        assert_eq!(parse("7 (nats-server"), None);
+    }
+
+    #[test]
+    fn a_stopped_child_is_found_stopped_and_running_when_it_goes_on() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        let find = || {
+            let found = ProcessTree::scan().providers(std::process::id());
+            found.into_iter().find(|found| found.pid == pid)
+        };
+        let running = find().unwrap();
+        for (signal, stopped) in [(Signal::SIGSTOP, true), (Signal::SIGCONT, false)] {
+            running.signal(signal);
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while find().unwrap().stopped != stopped {
+                assert!(Instant::now() < deadline, "{:?}", find());
+                std::thread::yield_now();
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(find(), None);
+    }
 }

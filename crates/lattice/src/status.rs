@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 
+use replica::Status as Replication;
 use serde::{Deserialize, Serialize};
 
 use crate::edge::EdgeStatus;
+use crate::replication;
+use crate::stores::Stores;
 use crate::supervise::State;
 use crate::wan::CutStatus;
 
@@ -21,6 +24,8 @@ pub struct Status {
     pub hub: String,
     /// Round trip between any two regions, in milliseconds.
     pub wan_ms: u64,
+    /// Which regions have a Valkey.
+    pub stores: Stores,
     /// What wadm says of the application, or why it says nothing.
     pub application: String,
     /// Every region, home first.
@@ -46,6 +51,8 @@ pub struct RegionStatus {
     pub processes: Vec<ProcessStatus>,
     /// Port of its Valkey, where there is one.
     pub valkey_port: Option<u16>,
+    /// How its store replicates; none while nobody leads that, or where it does not.
+    pub replication: Option<Replication>,
     /// Client port of its NATS leaf node.
     pub nats_port: u16,
 }
@@ -91,6 +98,22 @@ impl Status {
         (serving, pages().count())
     }
 
+    /// Whether every region serves and the supervision has nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// That is not so; the text says what is missing.
+    pub fn whole(&self) -> Result<(), String> {
+        if let Some(healing) = &self.healing {
+            return Err(healing.clone());
+        }
+        let missing = |region: &&RegionStatus| region.state != RegionState::Serving;
+        match self.regions.iter().find(missing) {
+            Some(region) => Err(format!("{} is {:?}", region.name, region.state)),
+            None => Ok(()),
+        }
+    }
+
     /// One line for a terminal.
     #[must_use]
     pub fn line(&self) -> String {
@@ -99,6 +122,14 @@ impl Status {
         for region in &self.regions {
             if region.state != RegionState::Serving {
                 let _ = write!(line, " · {} {}", region.name, word(region.state));
+            }
+            if let Some(store) = region.replication.as_ref().filter(|store| !store.in_step()) {
+                let _ = write!(
+                    line,
+                    " · store of {} {}",
+                    region.name,
+                    replication::word(store)
+                );
             }
         }
         let _ = write!(
@@ -126,22 +157,14 @@ impl Status {
                 processes.join(", "),
             ]);
         }
-        let mut widths = [0; 5];
-        for row in &rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        let mut table = String::new();
-        for row in &rows {
-            let line = row
-                .iter()
-                .zip(widths)
-                .map(|(cell, width)| format!("{cell:width$}"))
-                .collect::<Vec<_>>()
-                .join("  ");
-            table.push_str(line.trim_end());
-            table.push('\n');
+        let mut table = columns(&rows);
+        let stores = self
+            .regions
+            .iter()
+            .filter_map(|region| region.replication.as_ref());
+        let stores = replication::table(stores);
+        if !stores.is_empty() {
+            let _ = write!(table, "\n{stores}");
         }
         let _ = write!(
             table,
@@ -150,6 +173,26 @@ impl Status {
         );
         table
     }
+}
+
+/// Rows of cells, each column as wide as its widest cell.
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut table = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths);
+        let cells: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        table.push_str(cells.join("  ").trim_end());
+        table.push('\n');
+    }
+    table
 }
 
 fn word(state: RegionState) -> &'static str {

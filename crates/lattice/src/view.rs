@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::future::join_all;
+use replica::Status as Replication;
 use tokio::time::timeout;
 
 use crate::application;
 use crate::lattice::Lattice;
 use crate::place::Place;
+use crate::process_tree::{ProcessTree, Provider};
 use crate::region::HOME;
+use crate::replication;
 use crate::status::{ProcessStatus, RegionState, RegionStatus, Status};
 use crate::supervise::{State, Supervised};
 
@@ -19,6 +23,8 @@ impl Lattice {
     /// How the lattice is now.
     pub async fn status(&self) -> Status {
         let edge = self.edge.status();
+        let (stores, application) = tokio::join!(self.replication(), self.application_status());
+        let tree = ProcessTree::scan();
         let healthy: BTreeMap<String, bool> = edge
             .regions
             .iter()
@@ -29,15 +35,25 @@ impl Lattice {
             url: self.url(),
             hub: format!("127.0.0.1:{}", self.hub.port),
             wan_ms: u64::try_from(self.options().wan.as_millis()).unwrap_or(u64::MAX),
-            application: self.application_status().await,
+            stores: self.options().stores,
+            application,
             regions: self
                 .places
                 .iter()
-                .map(|place| self.region_status(place, healthy.get(place.name.as_str()).copied()))
+                .zip(stores)
+                .map(|(place, replication)| {
+                    let healthy = healthy.get(place.name.as_str()).copied();
+                    self.region_status(place, healthy, replication, &tree)
+                })
                 .collect(),
             healing: self.warden.doing(),
             edge,
         }
+    }
+
+    /// What each region's store says of its replication, where one runs.
+    pub(crate) async fn replication(&self) -> Vec<Option<Replication>> {
+        join_all(self.places.iter().map(replication_of)).await
     }
 
     async fn application_status(&self) -> String {
@@ -57,7 +73,13 @@ impl Lattice {
         }
     }
 
-    fn region_status(&self, place: &Place, healthy: Option<bool>) -> RegionStatus {
+    fn region_status(
+        &self,
+        place: &Place,
+        healthy: Option<bool>,
+        replication: Option<Replication>,
+        tree: &ProcessTree,
+    ) -> RegionStatus {
         let host = place.host();
         let mut processes = Vec::new();
         if place.name == HOME {
@@ -74,17 +96,13 @@ impl Lattice {
         let servers_run = processes
             .iter()
             .all(|process| process.state == State::Running);
+        let providers = host.as_ref().map(|host| host.providers_in(tree));
+        let providers = providers.unwrap_or_default();
+        let provided = !providers.is_empty();
+        processes.extend(providers.into_iter().map(provider));
         let paused = processes
             .iter()
             .any(|process| process.state == State::Paused);
-        let providers = place.providers();
-        let provided = !providers.is_empty();
-        processes.extend(providers.into_iter().map(|provider| ProcessStatus {
-            name: provider.name,
-            state: State::Running,
-            pid: Some(provider.pid),
-            starts: 0,
-        }));
         let link = place.link.status();
         let state = if place.killed() {
             RegionState::Killed
@@ -108,8 +126,29 @@ impl Lattice {
             cut: link.cut,
             processes,
             valkey_port: place.ports.valkey,
+            replication,
             nats_port: place.ports.nats,
         }
+    }
+}
+
+/// What the region's store says of its replication, where one runs.
+async fn replication_of(place: &Place) -> Option<Replication> {
+    let runs = place.valkey.as_ref()?.status().state == State::Running;
+    replication::read(place.ports.valkey.filter(|_| runs)?).await
+}
+
+/// Nobody here supervises providers, so what they do is what `/proc` says.
+fn provider(provider: Provider) -> ProcessStatus {
+    ProcessStatus {
+        name: provider.name,
+        state: if provider.stopped {
+            State::Paused
+        } else {
+            State::Running
+        },
+        pid: Some(provider.pid),
+        starts: 0,
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::config::HUB_DOMAIN;
 use crate::launch::{Launcher, Spec};
-use crate::process_tree::{providers, Provider};
+use crate::process_tree::{ProcessTree, Provider};
 use crate::supervise::{MakeSpec, Supervised};
 use crate::workspace::Workspace;
 
@@ -68,7 +68,14 @@ impl WasmHost {
     /// The provider processes it runs now.
     #[must_use]
     pub fn providers(&self) -> Vec<Provider> {
-        self.process.status().pid.map(providers).unwrap_or_default()
+        self.providers_in(&ProcessTree::scan())
+    }
+
+    /// The provider processes it runs, in a tree that others look at, too.
+    #[must_use]
+    pub fn providers_in(&self, tree: &ProcessTree) -> Vec<Provider> {
+        let pid = self.process.status().pid;
+        pid.map(|pid| tree.providers(pid)).unwrap_or_default()
     }
 
     /// SIGKILLs the host and its providers at one stroke, as a lost machine would.

@@ -8,6 +8,8 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::error::Error;
 use crate::toolbox::Toolbox;
 
+/// A log file larger than this is put aside when its process starts again.
+const LOG_LIMIT: u64 = 16 * 1024 * 1024;
 /// The longest path of a Unix socket that Linux takes, less the final NUL.
 const SOCKET_PATH_LIMIT: usize = 107;
 
@@ -87,10 +89,43 @@ pub fn log_path(directory: &Path, region: &str, process: &str) -> PathBuf {
         .join(format!("{region}-{process}.log"))
 }
 
+/// Opens a log to be appended to. A large one is put aside first, in place of the one before it, so
+/// that logs do not grow with every start.
+pub(crate) fn open_log(path: &Path) -> std::io::Result<File> {
+    if std::fs::metadata(path).is_ok_and(|log| log.len() > LOG_LIMIT) {
+        std::fs::rename(path, path.with_extension("log.1"))?;
+    }
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
 /// Writes a file the lattice's programs read.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|source| Error::io("create", parent, source))?;
     }
     std::fs::write(path, text).map_err(|source| Error::io("write", path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_large_log_is_put_aside_once_and_a_small_one_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = log_path(directory.path(), "iad", "host");
+        std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+        open_log(&log).unwrap().write_all(b"first\n").unwrap();
+        let mut again = open_log(&log).unwrap();
+        again.write_all(b"second\n").unwrap();
+        assert_eq!(std::fs::read(&log).unwrap(), b"first\nsecond\n");
+
+        again.set_len(LOG_LIMIT + 1).unwrap();
+        open_log(&log).unwrap().write_all(b"third\n").unwrap();
+        assert_eq!(std::fs::read(&log).unwrap(), b"third\n");
+        let aside = directory.path().join("logs/iad-host.log.1");
+        assert_eq!(std::fs::metadata(aside).unwrap().len(), LOG_LIMIT + 1);
+    }
 }

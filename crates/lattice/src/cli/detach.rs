@@ -27,9 +27,13 @@ pub(super) async fn up(directory: &Path, up: &Up) -> Result<ExitCode, Error> {
         .arg(directory)
         .arg("up")
         .arg(format!("--regions={}", up.regions))
-        .arg(format!("--wan-ms={}", up.wan_ms))
-        .arg("--manifest")
-        .arg(&up.manifest);
+        .arg(format!("--wan-ms={}", up.wan_ms));
+    if let Some(manifest) = &up.manifest {
+        command.arg("--manifest").arg(manifest);
+    }
+    if up.single_store {
+        command.arg("--single-store");
+    }
     if let Some(port) = up.port {
         command.arg(format!("--port={port}"));
     }

@@ -1,6 +1,5 @@
 //! `lattice up` in the foreground.
 
-use std::fs::OpenOptions;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -8,32 +7,46 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::watch;
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
 use tracing_subscriber::EnvFilter;
 
 use crate::control;
 use crate::error::Error;
-use crate::lattice::{Lattice, Options};
-use crate::workspace::log_path;
+use crate::lattice::{self, Lattice, Options};
+use crate::workspace::{log_path, open_log};
 
 /// Runs a lattice until Ctrl-C, SIGTERM or `lattice down`.
 pub(super) async fn up(options: Options) -> Result<ExitCode, Error> {
+    let claim = lattice::claim(&options.state_dir)?;
     log_to_file(&options)?;
     let directory = options.state_dir.clone();
     let mut interrupt = interrupts()?;
+    // Before the start, so that `down` ends one that takes too long.
+    let (up, upcoming) = watch::channel(None);
+    let (asked_down, mut down) = watch::channel(false);
+    let mut server = AbortOnDropHandle::new(tokio::spawn(async move {
+        control::serve(upcoming, &directory, asked_down).await
+    }));
     let started = Instant::now();
     let stage = |what: &str| say!("{:>6.1} s  {what}", started.elapsed().as_secs_f64());
     let lattice = tokio::select! {
-        lattice = Lattice::start(options, &stage) => lattice?,
-        () = interrupt.wait() => {
+        lattice = Lattice::start_claimed(claim, options, &stage) => lattice?,
+        () = async {
+            tokio::select! {
+                () = interrupt.wait() => {}
+                _ = down.wait_for(|down| *down) => {}
+            }
+        } => {
             say!("interrupted; what was started is gone");
             return Ok(ExitCode::FAILURE);
         }
+        ended = &mut server => {
+            control_ended(ended)?;
+            return Ok(ExitCode::FAILURE);
+        }
     };
-    let (asked_down, mut down) = watch::channel(false);
-    let mut server = tokio::spawn({
-        let lattice = Arc::clone(&lattice);
-        async move { control::serve(lattice, &directory, asked_down).await }
-    });
+    up.send_replace(Some(Arc::clone(&lattice)));
     say!("\n{}", lattice.status().await.table());
     say!(
         "Ctrl-C ends it; in another terminal: lattice kill {}",
@@ -43,10 +56,7 @@ pub(super) async fn up(options: Options) -> Result<ExitCode, Error> {
     let result = tokio::select! {
         () = interrupt.wait() => Ok(()),
         _ = down.wait_for(|down| *down) => Ok(()),
-        ended = &mut server => match ended {
-            Ok(ended) => ended,
-            Err(panicked) => Err(Error::Remote(panicked.to_string())),
-        },
+        ended = &mut server => control_ended(ended),
         () = show(&lattice) => Ok(()),
     };
     say!("\nending …");
@@ -55,8 +65,11 @@ pub(super) async fn up(options: Options) -> Result<ExitCode, Error> {
         // A second Ctrl-C: dropping the lattice kills what is left.
         () = interrupt.wait() => {}
     }
-    server.abort();
     result.map(|()| ExitCode::SUCCESS)
+}
+
+fn control_ended(ended: Result<Result<(), Error>, JoinError>) -> Result<(), Error> {
+    ended.unwrap_or_else(|panicked| Err(Error::Remote(panicked.to_string())))
 }
 
 fn first_region(lattice: &Lattice) -> &str {
@@ -116,11 +129,7 @@ fn log_to_file(options: &Options) -> Result<(), Error> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|source| Error::io("create", parent, source))?;
     }
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(|source| Error::io("open", &path, source))?;
+    let file = open_log(&path).map_err(|source| Error::io("open", &path, source))?;
     tracing_subscriber::fmt()
         .with_env_filter(
             EnvFilter::try_from_default_env()

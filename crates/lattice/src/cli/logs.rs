@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -37,16 +38,22 @@ impl Logs {
             if many {
                 say!("==> {} <==", path.display());
             }
-            open.push(self.tail(&path)?);
+            let file = self.tail(&path)?;
+            open.push((path, file));
         }
         if !self.follow {
             return Ok(ExitCode::SUCCESS);
         }
         loop {
-            for file in &mut open {
+            for (path, file) in &mut open {
                 let mut news = Vec::new();
-                // A log that was put aside ends here; the next `logs` finds the new one.
+                // Looked for before the old one is read, so that nothing of that is missed.
+                let successor = successor(path, file);
                 let _ = file.read_to_end(&mut news);
+                if let Some(successor) = successor {
+                    *file = successor;
+                    let _ = file.read_to_end(&mut news);
+                }
                 let _ = std::io::stdout().write_all(&news);
             }
             let _ = std::io::stdout().flush();
@@ -132,4 +139,11 @@ impl Logs {
         }
         Ok(file)
     }
+}
+
+/// The log that is written to now, when this one was put aside.
+fn successor(path: &Path, file: &File) -> Option<File> {
+    let now = File::open(path).ok()?;
+    let same = now.metadata().ok()?.ino() == file.metadata().ok()?.ino();
+    (!same).then_some(now)
 }

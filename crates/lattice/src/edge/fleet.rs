@@ -1,9 +1,8 @@
 //! The regions an edge serves, and what follows from what happens to them.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use http::HeaderMap;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -16,52 +15,29 @@ use super::status::RegionStatus;
 /// The regions in configured order.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    regions: RwLock<Arc<[Arc<Region>]>>,
-    changes: watch::Sender<u64>,
+    regions: Vec<Arc<Region>>,
     policy: HealthCheck,
 }
 
 impl Fleet {
     pub fn new(upstreams: Vec<Upstream>, policy: HealthCheck) -> Self {
-        let fleet = Self {
-            regions: RwLock::new(Arc::new([])),
-            changes: watch::channel(0).0,
+        let region = |Upstream { region, addr }| Arc::new(Region::new(region, addr));
+        Self {
+            regions: upstreams.into_iter().map(region).collect(),
             policy,
-        };
-        fleet.replace(upstreams);
-        fleet
+        }
     }
 
-    /// Regions that stay where they are keep their health, regions that stay at all keep their counts.
-    pub fn replace(&self, upstreams: Vec<Upstream>) {
-        let mut regions = self.regions.write().unwrap_or_else(PoisonError::into_inner);
-        *regions = upstreams
-            .into_iter()
-            .map(|Upstream { region, addr }| {
-                match regions.iter().find(|known| known.code == region) {
-                    Some(known) if known.addr == addr => Arc::clone(known),
-                    Some(moved) => Arc::new(moved.moved_to(addr)),
-                    None => Arc::new(Region::new(region, addr)),
-                }
-            })
-            .collect();
-        drop(regions);
-        self.changed();
-    }
-
-    pub fn all(&self) -> Arc<[Arc<Region>]> {
-        let regions = self.regions.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&regions)
+    pub fn all(&self) -> &[Arc<Region>] {
+        &self.regions
     }
 
     /// Every region, best first for this visitor: healthy ones by distance, then those to avoid for now, then the
     /// others, since what is known of health is up to a second old.
     pub fn candidates(&self, headers: &HeaderMap, now: Instant) -> Vec<Arc<Region>> {
-        let regions = self.all();
-        let home = route::home_region(headers, |code| {
-            regions.iter().any(|region| region.code == code)
-        });
-        let mut regions = route::nearest_first(regions.to_vec(), home, |region| &region.code);
+        let known = |code: &str| self.regions.iter().any(|region| region.code == code);
+        let home = route::home_region(headers, known);
+        let mut regions = route::nearest_first(self.regions.clone(), home, |region| &region.code);
         regions.sort_by_cached_key(|region| region.rank(now));
         if let Some(first) = regions.first() {
             first.try_again(now, self.policy.avoid_for);
@@ -69,18 +45,13 @@ impl Fleet {
         regions
     }
 
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-
     pub fn status(&self) -> Vec<RegionStatus> {
-        self.all().iter().map(|region| region.status()).collect()
+        self.regions.iter().map(|region| region.status()).collect()
     }
 
     pub fn check_passed(&self, region: &Region) {
         if region.check_passed() {
             info!(region = region.code, "region is healthy");
-            self.changed();
         }
     }
 
@@ -89,7 +60,6 @@ impl Fleet {
         let enough = if at_once { 1 } else { self.policy.fall };
         if region.check_failed(error, enough) {
             warn!(region = region.code, error, "region is down");
-            self.changed();
         }
     }
 
@@ -102,18 +72,12 @@ impl Fleet {
         match region.attempt_failed(failure, &self.policy) {
             Some(Consequence::Down) => {
                 warn!(region = region.code, error = %failure, "region is down");
-                self.changed();
             }
             Some(Consequence::Avoided) => {
                 info!(region = region.code, error = %failure, "region is avoided for a while");
             }
             None => {}
         }
-    }
-
-    fn changed(&self) {
-        self.changes
-            .send_modify(|revision| *revision = revision.wrapping_add(1));
     }
 }
 
@@ -185,26 +149,6 @@ mod tests {
         fleet.check_passed(region);
         fleet.check_failed(region, "refused", true);
         assert_eq!(region.status().state, RegionState::Down);
-    }
-
-    #[test]
-    fn a_region_that_moves_keeps_its_counts_and_loses_its_health() {
-        let fleet = fleet(vec![upstream("iad", 1), upstream("fra", 2)]);
-        for region in fleet.all().iter() {
-            fleet.check_passed(region);
-            region.attempt_began();
-        }
-        fleet.replace(vec![upstream("fra", 2), upstream("iad", 9)]);
-        let status = fleet.status();
-        assert_eq!(
-            (status[0].region.as_str(), status[0].healthy),
-            ("fra", true)
-        );
-        assert_eq!(
-            (status[1].region.as_str(), status[1].healthy),
-            ("iad", false)
-        );
-        assert_eq!(status[1].attempts, 1);
     }
 
     #[test]

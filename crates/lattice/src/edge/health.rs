@@ -13,18 +13,14 @@ use super::failure::Failure;
 use super::region::Region;
 use super::Shared;
 
-/// Checks every region at every tick, and at once when the list of regions changes. Never returns.
+/// Checks every region at every tick. Never returns.
 pub(super) async fn watch(edge: Arc<Shared>) {
     let mut ticks = interval(edge.config.health.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = edge.recheck.notified() => {}
-        }
-        let regions = edge.fleet.all();
-        let mut checks: FuturesUnordered<_> =
-            regions.iter().map(|region| check(&edge, region)).collect();
+        ticks.tick().await;
+        let regions = edge.fleet.all().iter();
+        let mut checks: FuturesUnordered<_> = regions.map(|region| check(&edge, region)).collect();
         while checks.next().await.is_some() {}
     }
 }

@@ -34,11 +34,10 @@ mod task;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{watch, Notify};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -51,7 +50,7 @@ use fleet::Fleet;
 use status::Counters;
 use task::OwnedExecutor;
 
-/// Why an edge could not be made or changed.
+/// Why an edge could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
     /// The configuration is not usable.
@@ -84,9 +83,11 @@ pub struct Edge {
     addr: SocketAddr,
     shared: Arc<Shared>,
     stop: CancellationToken,
-    accepting: AbortOnDropHandle<()>,
-    _checking: AbortOnDropHandle<()>,
+    /// Until it is stopped.
+    accepting: Mutex<Option<AbortOnDropHandle<()>>>,
+    checking: AbortOnDropHandle<()>,
     upstream_tasks: TaskTracker,
+    end: CancellationToken,
     _end: DropGuard,
 }
 
@@ -97,7 +98,6 @@ struct Shared {
     fleet: Fleet,
     clients: Clients,
     counters: Counters,
-    recheck: Notify,
 }
 
 impl Edge {
@@ -124,7 +124,6 @@ impl Edge {
             fleet: Fleet::new(config.upstreams.clone(), config.health.clone()),
             clients: Clients::new(&config, executor),
             counters: Counters::default(),
-            recheck: Notify::new(),
             config,
         });
         let stop = CancellationToken::new();
@@ -132,11 +131,12 @@ impl Edge {
         Ok(Self {
             addr,
             stop,
-            accepting: AbortOnDropHandle::new(tokio::spawn(accepting)),
-            _checking: AbortOnDropHandle::new(tokio::spawn(health::watch(Arc::clone(&shared)))),
+            accepting: Mutex::new(Some(AbortOnDropHandle::new(tokio::spawn(accepting)))),
+            checking: AbortOnDropHandle::new(tokio::spawn(health::watch(Arc::clone(&shared)))),
             shared,
             upstream_tasks,
-            _end: end.drop_guard(),
+            _end: end.clone().drop_guard(),
+            end,
         })
     }
 
@@ -144,18 +144,6 @@ impl Edge {
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
-    }
-
-    /// Replaces the regions. Those that stay where they are keep their health; all that stay keep their counts; new
-    /// ones are checked at once. Requests under way go on as they began.
-    ///
-    /// # Errors
-    /// [`EdgeError::Invalid`] when a region is named twice or its code could not stand in a header.
-    pub fn set_upstreams(&self, upstreams: Vec<Upstream>) -> Result<(), EdgeError> {
-        config::validate_upstreams(&upstreams)?;
-        self.shared.fleet.replace(upstreams);
-        self.shared.recheck.notify_one();
-        Ok(())
     }
 
     /// A snapshot of the counts and the regions.
@@ -166,27 +154,21 @@ impl Edge {
             .status(self.addr, self.shared.fleet.status())
     }
 
-    /// Changes value whenever a region's state or the list of regions changes; the value itself means nothing. Read
-    /// [`Edge::status`] then.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.shared.fleet.changes()
-    }
-
-    /// Takes no more connections and lets the requests under way finish, for at most `grace`.
-    pub async fn stop(mut self, grace: Duration) {
+    /// Takes no more connections and lets the requests under way finish, for at most `grace`. Checks end with them.
+    pub async fn stop(&self, grace: Duration) {
         self.stop.cancel();
-        // What is not done in time ends with the drop of `self`.
-        let _ = timeout(grace, &mut self.accepting).await;
-        let Self {
-            accepting,
-            _checking: checking,
-            upstream_tasks,
-            _end: end,
-            ..
-        } = self;
-        drop((accepting, checking, end));
-        upstream_tasks.close();
-        upstream_tasks.wait().await;
+        let accepting = self
+            .accepting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(mut accepting) = accepting {
+            // What is not done in time ends with the handle.
+            let _ = timeout(grace, &mut accepting).await;
+        }
+        self.checking.abort();
+        self.end.cancel();
+        self.upstream_tasks.close();
+        self.upstream_tasks.wait().await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -16,11 +16,10 @@ use super::status::{unix_ms, RegionState, RegionStatus};
 pub(super) struct Region {
     pub code: String,
     pub addr: SocketAddr,
-    counters: Arc<Counters>,
+    counters: Counters,
     condition: Mutex<Condition>,
 }
 
-/// Outlives a region's move to another address.
 #[derive(Debug, Default)]
 struct Counters {
     attempts: AtomicU64,
@@ -48,19 +47,10 @@ pub(super) enum Consequence {
 
 impl Region {
     pub fn new(code: String, addr: SocketAddr) -> Self {
-        Self::counting(code, addr, Arc::default())
-    }
-
-    /// The region at another address: nothing is known of its health, its counts go on.
-    pub fn moved_to(&self, addr: SocketAddr) -> Self {
-        Self::counting(self.code.clone(), addr, Arc::clone(&self.counters))
-    }
-
-    fn counting(code: String, addr: SocketAddr, counters: Arc<Counters>) -> Self {
         Self {
             code,
             addr,
-            counters,
+            counters: Counters::default(),
             condition: Mutex::new(Condition {
                 state: RegionState::Unchecked,
                 since: SystemTime::now(),

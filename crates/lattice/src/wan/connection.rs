@@ -83,6 +83,7 @@ async fn reach(
 
 /// Reads until the leaf gives up, so that a long cut does not pile up the connections of its attempts.
 async fn swallow(leaf: &mut TcpStream, counters: &Counters) {
+    counters.swallowed();
     let mut buffer = vec![0; 4096];
     while let Ok(read) = leaf.read(&mut buffer).await {
         if read == 0 {

@@ -85,11 +85,6 @@ impl WanLink {
         self.rules.send_modify(|rules| rules.one_way = one_way);
     }
 
-    /// Sends new connections to `target`; those already open stay where they are.
-    pub fn set_target(&self, target: SocketAddr) {
-        self.rules.send_modify(|rules| rules.target = target);
-    }
-
     /// Makes the link a black hole in `direction`: what is in flight and what is sent from now on is lost, and
     /// neither side is told. New connections are accepted and get nothing. A second cut adds its direction.
     pub fn cut(&self, direction: Direction) {

@@ -24,6 +24,8 @@ pub struct WanStatus {
     pub accepted: u64,
     /// Connections closed because the target could not be reached.
     pub unreachable: u64,
+    /// Connections that a cut kept from the target: the leaf heard nothing on them.
+    pub swallowed: u64,
     /// From the leaf to the hub.
     pub to_hub: LaneStatus,
     /// From the hub to the leaf.
@@ -55,6 +57,7 @@ pub(super) struct Counters {
     open: AtomicU64,
     accepted: AtomicU64,
     unreachable: AtomicU64,
+    swallowed: AtomicU64,
     to_hub: Lane,
     from_hub: Lane,
 }
@@ -86,6 +89,10 @@ impl Counters {
         self.unreachable.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub fn swallowed(&self) {
+        self.swallowed.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub fn delivered(&self, heading: Heading, bytes: usize) {
         add(&self.lane(heading).delivered, bytes);
     }
@@ -109,6 +116,7 @@ impl Counters {
             open: self.open.load(Ordering::Relaxed),
             accepted: self.accepted.load(Ordering::Relaxed),
             unreachable: self.unreachable.load(Ordering::Relaxed),
+            swallowed: self.swallowed.load(Ordering::Relaxed),
             to_hub: self.to_hub.status(),
             from_hub: self.from_hub.status(),
             cut: rules.cut_now().map(|(direction, since)| CutStatus {
