@@ -4,12 +4,13 @@
 #   - fly.toml, the Dockerfile and wadm.yaml agree (fly/facts.py);
 #   - every NATS configuration is accepted by nats-server, and the limits are the same in all;
 #   - every overlay renders, and the facts that matter hold in what it renders (k8s/facts.py);
-#   - start.sh and hub-watch.sh work with real NATS servers (fly/test-start.sh);
+#   - wash accepts every application manifest, without a warning;
+#   - start.sh and hub-watch.sh work with real NATS servers and a real Valkey (fly/test-start.sh);
 #   - the store's start script, configuration and probes work with a real Valkey
 #     (k8s/test-valkey.sh).
 # Needs bash, python3, nats-server and valkey-server; the last two from NATS_SERVER and
-# VALKEY_SERVER, .tools/bin (`make setup`) or the PATH. What needs kubectl, openssl or
-# shellcheck is skipped by name where they are missing. Takes about a minute; `check.sh --quick`
+# VALKEY_SERVER, .tools/bin (`make setup`) or the PATH. What needs kubectl, openssl, shellcheck
+# or wash 0.43 is skipped by name where they are missing. Takes about a minute; `check.sh --quick`
 # leaves the two test scripts out.
 set -euo pipefail
 
@@ -53,7 +54,7 @@ check_scripts() {
   section "scripts parse"
   local script shell
   while read -r script; do
-    shell=sh
+    shell="sh"
     [ "$(head -n 1 "$script")" != '#!/usr/bin/env bash' ] || shell=bash
     "$shell" -n "$script" || failed "$script"
     if have shellcheck; then shellcheck "$script" || failed "shellcheck $script"; fi
@@ -124,6 +125,10 @@ check_overlays() {
     return
   fi
   local name application
+  as_json "$root/wadm.yaml" >"$work/wadm.json" || {
+    failed "wadm.yaml is not what kubectl can read"
+    return
+  }
   for overlay in "$deploy"/k8s/overlays/*/; do
     name=$(basename "$overlay")
     application="$overlay/application.yaml"
@@ -134,9 +139,41 @@ check_overlays() {
       ! as_json "$application" >"$work/$name.application.json"; then
       failed "overlay $name is not what kubectl can read"
     else
-      python3 "$deploy/k8s/facts.py" "$name" "$work/$name.json" "$work/$name.application.json" ||
-        failed "overlay $name"
+      python3 "$deploy/k8s/facts.py" "$name" "$work/$name.json" "$work/$name.application.json" \
+        "$work/wadm.json" || failed "overlay $name"
     fi
+  done
+}
+
+# wash_accepts MANIFEST: wash exits with 0 even where it says that a manifest is invalid, so its
+# answer is read. Image references it does not look up: it takes `file://` and the builtin
+# providers for registries, too.
+wash_accepts() {
+  HOME="$work/home" wash app validate "$1" --output json >"$work/wash.json" &&
+    python3 - "$work/wash.json" <<'PYTHON'
+import json
+import sys
+
+with open(sys.argv[1], encoding="utf-8") as answer:
+    answer = json.load(answer)
+findings = answer["errors"] + answer["warnings"]
+for finding in findings:
+    print(f"  {finding['level']}: {finding['msg']}", file=sys.stderr)
+sys.exit(answer["valid"] is not True or bool(findings))
+PYTHON
+}
+
+check_applications() {
+  section "wash accepts every application manifest"
+  local manifest version=none
+  local manifests=("$root/wadm.yaml" "$root/local.wadm.yaml" "$root/local-single-store.wadm.yaml" "$deploy"/k8s/overlays/*/application.yaml)
+  ! have wash || version=$(HOME="$work/home" wash --version | awk 'NR == 1 { print $2 }')
+  if [[ $version != v0.43.* ]]; then
+    skip "wash app validate of ${manifests[*]#"$root/"}: no wash 0.43 on the PATH (found: $version)"
+    return
+  fi
+  for manifest in "${manifests[@]}"; do
+    wash_accepts "$manifest" || failed "wash app validate ${manifest#"$root/"}"
   done
 }
 
@@ -166,6 +203,7 @@ run_tests() {
 check_scripts
 check_nats
 check_overlays
+check_applications
 check_fly
 [ "$quick" = yes ] || run_tests
 

@@ -17,6 +17,8 @@ except ModuleNotFoundError:  # before Python 3.11; pip brings its own
     from pip._vendor import tomli as tomllib
 
 FLY = Path(__file__).resolve().parent
+K8S = FLY.parent / "k8s"
+VALKEY = K8S / "base/valkey"
 broken = []
 
 
@@ -28,6 +30,11 @@ def fact(holds, sentence):
 def seconds(text):
     number, unit = re.fullmatch(r"(\d+)(s|m)", text or "0s").groups()
     return int(number) * (60 if unit == "m" else 1)
+
+
+def megabytes(text):
+    number, unit = re.fullmatch(r"(\d+)(mb|gb)", text or "0mb").groups()
+    return int(number) * (1024 if unit == "gb" else 1)
 
 
 def check_toml(config):
@@ -49,6 +56,34 @@ def check_toml(config):
     fact(policies == ["always"], "a Machine whose start.sh ended is restarted")
     dockerfile = config.get("build", {}).get("dockerfile", "")
     fact((FLY / dockerfile).is_file(), "the Dockerfile is where fly.toml says")
+
+
+def check_store(config, dockerfile, start):
+    settings = (VALKEY / "valkey.conf").read_text()
+    store = dict(re.findall(r"^(\S+) +(.*)$", settings, re.MULTILINE))
+    fact(store.get("appendonly") == "yes", "the store has an append-only file")
+    fact(store.get("appendfsync") == "always", "what the store answered is on its volume")
+    fact(store.get("maxmemory-policy") == "noeviction", "the store never evicts")
+    mounts = [m.get("destination") for m in config.get("mounts", [])]
+    fact(mounts == [store.get("dir")], "the one volume is where the store keeps its file")
+    limit = megabytes(store.get("maxmemory"))
+    memory = sum(megabytes(vm.get("memory")) for vm in config.get("vm", []))
+    fact(0 < 4 * limit <= memory, "the Machine has the memory to rewrite the store's file, twice over")
+    volume = sum(megabytes(m.get("initial_size")) for m in config.get("mounts", []))
+    fact(volume >= 3 * limit, "the volume has room for the store's file and its successor")
+    version = re.search(r"^ARG VALKEY_VERSION=(\S+)$", dockerfile, re.MULTILINE)
+    image = f"valkey/valkey:{version.group(1) if version else None}-"
+    fact(image in (VALKEY / "statefulset.yaml").read_text(), "every region has the same Valkey")
+    listen = re.findall(r"bind (\S+?)\\n", start)
+    fact(listen == ["127.0.0.1"], "the store listens on loopback alone")
+    fact("VALKEY_PASSWORD" not in config.get("env", {}), "the store's password is a secret")
+    fact(re.search(r"unset .*VALKEY_PASSWORD", start), "no child inherits the store's password")
+    hosts = (K8S / "components/wasmcloud-host/hostconfig.yaml").read_text()
+    topic = re.search(r"^ +secretsTopicPrefix: (\S+)$", hosts, re.MULTILINE)
+    fact(
+        topic and f"WASMCLOUD_SECRETS_TOPIC:-{topic.group(1)}}}" in start,
+        "hosts ask the secrets backend for the store's password",
+    )
 
 
 def check_dockerfile(text):
@@ -88,7 +123,9 @@ def check_application(config, manifest):
 def main():
     config = tomllib.loads((FLY / "fly.toml").read_text())
     check_toml(config)
-    check_dockerfile((FLY / "Dockerfile").read_text())
+    dockerfile = (FLY / "Dockerfile").read_text()
+    check_dockerfile(dockerfile)
+    check_store(config, dockerfile, (FLY / "start.sh").read_text())
     if sys.argv[1] != "-":
         check_application(config, json.loads(Path(sys.argv[1]).read_text()))
     for sentence in dict.fromkeys(broken):

@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
-# Runs one region on one Fly Machine: a NATS leaf node, then a wasmCloud host beside it.
+# Runs one region on one Fly Machine: Valkey, its store, and a NATS leaf node, then a wasmCloud
+# host beside them.
 #
-# Both are this script's children. It
-#   - starts the host once the leaf has reached the hub: a host does not start without JetStream;
+# All three are this script's children. It
+#   - starts the host once the leaf has reached the hub: a host does not start without JetStream.
+#     It does not wait for Valkey to load its file: until then other regions' stores answer;
 #   - restarts the host when hub-watch.sh says that it can no longer follow deployments;
 #   - on TERM or INT stops the host first, so that it says goodbye over a NATS that still works,
-#     and NATS last;
-#   - ends with an error when either child dies, so that Fly restarts the Machine.
+#     then Valkey, which nobody writes to any more, and NATS last;
+#   - ends with an error when a child dies, so that Fly restarts the Machine.
 #
 # From Fly: FLY_REGION, FLY_APP_NAME, FLY_MACHINE_ID.
-# Secrets:  NATS_HUB_URL  leaf node URL of the hub, tls://host:7422
-#           NATS_CREDS    text of a NATS credentials file; may be missing for a hub on loopback
-#           NATS_CA       PEM of the hub's CA, where it is not a public one
+# Secrets:  NATS_HUB_URL     leaf node URL of the hub, tls://host:7422
+#           NATS_CREDS       text of a NATS credentials file; may be missing for a hub on loopback
+#           NATS_CA          PEM of the hub's CA, where it is not a public one
+#           VALKEY_PASSWORD  the one in the Kubernetes Secret valkey-auth: a link, and so its
+#                            password, is the same in the whole lattice
 # Settings: every WASMCLOUD_* variable goes to the host; those below have other defaults.
 set -euo pipefail
 # Each child in a process group of its own: a host's providers can be cleared away with it.
@@ -20,16 +24,21 @@ set -m
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 nats_server=${NATS_SERVER:-nats-server}
+valkey_server=${VALKEY_SERVER:-valkey-server}
+valkey_conf=${VALKEY_CONF:-$here/valkey.conf}
+valkey_port=${VALKEY_PORT:-6379}
 wasmcloud=${WASMCLOUD:-wasmcloud}
 hub_watch=${HUB_WATCH:-$here/hub-watch.sh}
 run_dir=${RUN_DIR:-/var/lib/region/run}
 watch_interval=${WATCH_INTERVAL:-5}
 # Together below fly.toml's kill_timeout.
 host_grace=${HOST_GRACE:-15}
+valkey_grace=${VALKEY_GRACE:-5}
 nats_grace=${NATS_GRACE:-5}
 export LEAF_PORT=${LEAF_PORT:-4222}
 export LEAF_MONITOR_PORT=${LEAF_MONITOR_PORT:-8222}
 
+valkey_pid=''
 nats_pid=''
 host_pid=''
 stopping=''
@@ -42,7 +51,7 @@ die() {
 
 require_environment() {
   local name
-  for name in FLY_REGION FLY_APP_NAME FLY_MACHINE_ID NATS_HUB_URL; do
+  for name in FLY_REGION FLY_APP_NAME FLY_MACHINE_ID NATS_HUB_URL VALKEY_PASSWORD; do
     [ -n "${!name:-}" ] || die "$name is not set"
   done
   case $NATS_HUB_URL in
@@ -52,13 +61,14 @@ require_environment() {
     *://127.0.0.1:* | *://localhost:*) ;;
     *) [ -n "${NATS_CREDS:-}" ] || die "NATS_CREDS is not set; only a hub on loopback may do without" ;;
   esac
+  case $VALKEY_PASSWORD in
+    *[!A-Za-z0-9_.~-]*) die "VALKEY_PASSWORD has characters other than A-Z a-z 0-9 _ . ~ -" ;;
+  esac
 }
 
-# Secrets go to files that only this user reads, and out of the environment, which the host
+# Secrets go to files that only this user reads, and out of the environment, which the children
 # would inherit.
 write_leaf_config() {
-  umask 077
-  mkdir -p "$run_dir"
   cp "$here/nats-leaf.conf" "$run_dir/nats-leaf.conf"
   printf 'url: "%s"\n' "$NATS_HUB_URL" >"$run_dir/remote.conf"
   if [ -n "${NATS_CREDS:-}" ]; then
@@ -70,6 +80,16 @@ write_leaf_config() {
     printf 'tls { ca_file: "%s" }\n' "$run_dir/hub-ca.pem" >>"$run_dir/remote.conf"
   fi
   unset NATS_HUB_URL NATS_CREDS NATS_CA
+}
+
+# The settings of every region's store, and what differs here.
+write_valkey_config() {
+  {
+    printf 'include "%s"\n' "$valkey_conf"
+    printf 'bind 127.0.0.1\nport %s\n' "$valkey_port"
+    printf 'requirepass %s\n' "$VALKEY_PASSWORD"
+  } >"$run_dir/valkey.conf"
+  unset VALKEY_PASSWORD
 }
 
 # True while the child has not ended. The shell reaps it, disowned or not, so a dead one is gone.
@@ -91,13 +111,32 @@ stop() {
 
 stop_all() {
   stop "the host" "$host_pid" "$host_grace"
+  stop "Valkey" "$valkey_pid" "$valkey_grace"
   stop "the leaf node" "$nats_pid" "$nats_grace"
+}
+
+start_valkey() {
+  "$valkey_server" "$run_dir/valkey.conf" &
+  valkey_pid=$!
+  disown "$valkey_pid"
 }
 
 start_leaf() {
   LEAF_NAME="leaf-$FLY_REGION-$FLY_MACHINE_ID" "$nats_server" -c "$run_dir/nats-leaf.conf" &
   nats_pid=$!
   disown "$nats_pid"
+}
+
+# Whether what the host needs still runs; says what does not.
+servers_run() {
+  if ! alive "$valkey_pid"; then
+    log "Valkey died"
+    return 1
+  fi
+  if ! alive "$nats_pid"; then
+    log "the leaf node died"
+    return 1
+  fi
 }
 
 # One look at the hub, which also notes how it is. The verdict counts only once the host runs.
@@ -108,6 +147,7 @@ look_at_hub() {
     "$hub_watch"
 }
 
+# Until the hub is there, or the script is told to stop; fails when a server died meanwhile.
 wait_for_hub() {
   local waited=0
   rm -rf "$run_dir/hub-watch"
@@ -116,22 +156,25 @@ wait_for_hub() {
     sleep 1
     waited=$((waited + 1))
     [ -z "$stopping" ] || return 0
-    alive "$nats_pid" || return 0
+    servers_run || return 1
   done
 }
 
-# Labels are how wadm places components and how providers know where they are; of the
-# environment a provider is given nothing but OTEL_* and RUST_LOG.
+# Labels are how wadm places components and how providers know where they are, and which store is
+# theirs; of the environment a provider is given nothing but OTEL_* and RUST_LOG. The store's
+# password the host asks of the secrets backend.
 start_host() {
   OTEL_RESOURCE_ATTRIBUTES="cloud.provider=fly.io,cloud.region=$FLY_REGION,host.id=$FLY_MACHINE_ID" \
     WASMCLOUD_NATS_HOST=127.0.0.1 \
     WASMCLOUD_NATS_PORT=$LEAF_PORT \
     WASMCLOUD_JS_DOMAIN=${WASMCLOUD_JS_DOMAIN:-hub} \
+    WASMCLOUD_SECRETS_TOPIC=${WASMCLOUD_SECRETS_TOPIC:-wasmcloud.secrets} \
     WASMCLOUD_EXPERIMENTAL_FEATURES=${WASMCLOUD_EXPERIMENTAL_FEATURES:-builtin-http-server} \
     WASMCLOUD_HEARTBEAT_INTERVAL=${WASMCLOUD_HEARTBEAT_INTERVAL:-10} \
     "$wasmcloud" \
     --label cloud=fly.io \
     --label "region=$FLY_REGION" \
+    --label "valkey=127.0.0.1:$valkey_port" \
     --label "fly_region=$FLY_REGION" \
     --label "fly_app=$FLY_APP_NAME" \
     --label "fly_machine_id=$FLY_MACHINE_ID" \
@@ -144,10 +187,7 @@ start_host() {
 supervise() {
   local passed=0
   while [ -z "$stopping" ]; do
-    if ! alive "$nats_pid"; then
-      log "the leaf node died"
-      return 1
-    fi
+    servers_run || return 1
     if ! alive "$host_pid"; then
       log "the host died"
       return 1
@@ -158,8 +198,8 @@ supervise() {
       log "restarting the host"
       stop "the host" "$host_pid" "$host_grace"
       host_pid=''
-      wait_for_hub
-      [ -n "$stopping" ] || ! alive "$nats_pid" || start_host
+      wait_for_hub || return 1
+      [ -n "$stopping" ] || start_host
     fi
   done
 }
@@ -168,11 +208,14 @@ trap 'stopping=yes' TERM INT
 trap stop_all EXIT
 
 require_environment
+umask 077
+mkdir -p "$run_dir"
 write_leaf_config
+write_valkey_config
+start_valkey
 start_leaf
-wait_for_hub
+wait_for_hub || exit 1
 if [ -z "$stopping" ]; then
-  alive "$nats_pid" || die "the leaf node died before it reached the hub"
   start_host
   supervise || exit 1
 fi

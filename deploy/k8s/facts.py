@@ -1,10 +1,10 @@
 """Checks the facts that matter in what the overlays render.
 
-    facts.py OVERLAY RENDERED APPLICATION
+    facts.py OVERLAY RENDERED APPLICATION WADM
 
 RENDERED and APPLICATION are JSON objects one after another, as kubectl prints them for the
-rendered overlay and for the application that is deployed on it. Prints each fact that does
-not hold and ends with 1 when there is one.
+rendered overlay and for the application that is deployed on it; WADM is wadm.yaml in the same
+way. Prints each fact that does not hold and ends with 1 when there is one.
 """
 
 import json
@@ -256,6 +256,60 @@ def check_application(overlay, manifest):
     fact("keyvalue-valkey" in components and "cloud-hello" in components, "it has page and store")
 
 
+def kinds_of_hosts(overlay):
+    """The labels that wadm places by, of every kind of host that the application has."""
+    spec = overlay.one("WasmCloudHostConfig", "wasmcloud-host")["spec"]
+    # The operator itself adds the label kubernetes.
+    kinds = {"Kubernetes": {**spec.get("hostLabels", {}), "kubernetes": "true"}}
+    if overlay.name == "production":
+        start = (DEPLOY / "fly/start.sh").read_text()
+        kinds["Fly.io"] = dict(re.findall(r"--label \"?([\w_]+)=([^\s\"]+)", start))
+    return kinds
+
+
+def store_link(manifest):
+    """What cloud-hello's link to the store says, but for the names of its configs."""
+    traits = next(c for c in manifest["spec"]["components"] if c["name"] == "cloud-hello")["traits"]
+    links = [t["properties"] for t in traits if t["type"] == "link"]
+    link = next(each for each in links if each["target"]["name"] == "keyvalue-valkey")
+    target = link["target"]
+    values = {}
+    for config in target.get("config", []):
+        values.update(config["properties"])
+    secrets = {s["name"]: s["properties"] for s in target.get("secrets", [])}
+    return {"interfaces": link["interfaces"], "config": values, "secrets": secrets}
+
+
+def check_places(overlay, manifest):
+    """Wherever the store's provider is placed, the host says which store and whose it is."""
+    config = store_link(manifest)["config"]
+    replicated = config.get("mode") == "replicated"
+    wanted = set(re.findall(r"\{label:(\w+)\}", " ".join(config.values())))
+    if replicated:
+        wanted.add("region")
+    components = {c["name"]: c for c in manifest["spec"]["components"]}
+    traits = components["keyvalue-valkey"]["traits"]
+    scaler = next(t["properties"] for t in traits if t["type"] == "daemonscaler")
+    kinds = kinds_of_hosts(overlay)
+    placed = []
+    for place in scaler["spread"]:
+        requirements = place["requirements"].items()
+        found = [kind for kind, labels in kinds.items() if requirements <= labels.items()]
+        fact(found, f"there are hosts at {place['name']}, where the store's provider is placed")
+        for kind in found:
+            missing = sorted(wanted - kinds[kind].keys())
+            fact(not missing, f"hosts on {kind} have a store's labels, not without {missing}")
+        placed += found
+    fact(len(placed) == len(set(placed)), "no host is told twice to run the store's provider")
+    if replicated:
+        fact(set(placed) == set(kinds), f"every region has a store, not only those on {placed}")
+    else:
+        fact(len(placed) == 1, "without `mode: replicated` there is one store")
+    fact(scaler.get("instances") == 1, "a host has one provider of the store")
+    region = kinds["Kubernetes"].get("region", "")
+    fact(re.fullmatch(r"[a-z0-9-]{1,32}", region), "the region's name is one that replication takes")
+
+
 def check_kind(overlay, manifest):
     here = DEPLOY / "k8s/overlays/kind"
     port = overlay.one("Service", "cloud-hello")["spec"].get("ports", [{}])[0]
@@ -288,7 +342,7 @@ def check_production(overlay, _manifest):
 
 
 def main():
-    name, rendered, application = sys.argv[1:]
+    name, rendered, application, wadm = sys.argv[1:]
     overlay = Overlay(name, objects(rendered))
     manifest = next(objects(application))
     check_everything(overlay)
@@ -296,6 +350,8 @@ def main():
     check_hub(overlay)
     check_hosts(overlay)
     check_application(overlay, manifest)
+    check_places(overlay, manifest)
+    fact(store_link(manifest) == store_link(next(objects(wadm))), "the store is linked as in wadm.yaml")
     {"kind": check_kind, "production": check_production}[name](overlay, manifest)
     for sentence in dict.fromkeys(broken):
         print(f"  FAILED: overlay {name}: does not hold: {sentence}", file=sys.stderr)
