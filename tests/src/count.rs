@@ -64,11 +64,12 @@ pub struct BrowserVisits {
 }
 
 impl Answer {
-    /// Visits by region.
+    /// Visits by region that has any; a page lists its own region in any case.
     #[must_use]
     pub fn by_region(&self) -> BTreeMap<String, u64> {
         self.regions
             .iter()
+            .filter(|region| region.visits > 0)
             .map(|region| (region.region.clone(), region.visits))
             .collect()
     }

@@ -1,5 +1,5 @@
 //! A manifest whose effect can be seen from outside: every region gets a second door to the page,
-//! on a port of its own, and home may look at another database of its store. A region whose host
+//! on a port of its own, and the stores may be other databases. A region whose host
 //! no longer hears what is deployed opens no door.
 
 use lattice::port::Ports;
@@ -104,7 +104,12 @@ fn use_database(component: &mut Value, version: &str, database: u8) {
         if property["target"]["name"].as_str() == Some("keyvalue-valkey") {
             let config = &mut property["target"]["config"][0];
             config["name"] = format!("store-{version}").into();
-            config["properties"]["url"] = format!("redis://{{label:valkey}}/{database}").into();
+            let properties = &mut config["properties"];
+            properties["url"] = format!("redis://{{label:valkey}}/{database}").into();
+            // Two databases of a region are no two members of one group.
+            if database > 0 && properties["mode"].as_str() == Some("replicated") {
+                properties["group"] = format!("database-{database}").into();
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::count::Answer;
 use crate::stage::Running;
 use crate::wait::{seconds, until};
 
+/// How long any request may take, as the visitor measures it; the edge's own deadline is 1.8 s.
+pub const BOUND: Duration = seconds(2);
 /// How long a visitor waits for an answer before noting that there was none: longer than any
 /// promise, so that a broken one shows as what it is.
 const PATIENCE: Duration = seconds(20);
@@ -170,12 +172,14 @@ impl Load {
                 .map(|region| (region.region.clone(), region.attempts))
                 .collect()
         };
-        Ledger {
+        let ledger = Ledger {
             entries: self.entries(),
             counted: grown(&self.counts.by_region(), &counts.by_region()),
             attempts: grown(&attempts(&self.edge), &attempts(&edge)),
             attempts_total: edge.attempts_total - self.edge.attempts_total,
-        }
+        };
+        eprint!("{ledger}");
+        ledger
     }
 }
 

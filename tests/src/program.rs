@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use lattice::launch::{Launcher, Spec};
 use lattice::status::Status;
 use lattice::toolbox::Toolbox;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::wait::{seconds, until};
@@ -97,10 +98,33 @@ impl Program {
     ///
     /// It does not come up.
     pub async fn up(&self, arguments: &[&str]) -> Foreground {
+        let mut foreground = self.start(arguments).await;
+        let log = foreground.log.clone();
+        let up = async {
+            until("lattice up", DEADLINE, || async {
+                self.status().await.map(|_| ()).ok_or(read(&log))
+            })
+            .await;
+        };
+        tokio::select! {
+            () = up => {}
+            ended = foreground.child.wait() => panic!("lattice up ended: {ended:?}\n{}", read(&log)),
+        }
+        foreground
+    }
+
+    /// `lattice up` in the foreground, which has only begun.
+    ///
+    /// # Panics
+    ///
+    /// It cannot be run.
+    pub async fn start(&self, arguments: &[&str]) -> Foreground {
         let toolbox = Toolbox::find(&crate::root()).unwrap_or_else(|error| panic!("{error}"));
         // On a leash, so that a test that is killed leaves nothing behind either.
         let launcher = Launcher::new(toolbox.platform).expect("a launching thread");
         let log = self.directory.join("up.log");
+        // What an earlier one printed is not this one's.
+        let _ = std::fs::remove_file(&log);
         let mut args = vec![
             "--state-dir".into(),
             self.directory.clone().into(),
@@ -116,21 +140,35 @@ impl Program {
             env: BTreeMap::new(),
             log: log.clone(),
         };
-        let mut child = launcher.spawn(&spec).await.expect("lattice can be run");
-        let up = async {
-            until("lattice up", DEADLINE, || async {
-                self.status().await.map(|_| ()).ok_or(read(&log))
-            })
-            .await;
-        };
-        tokio::select! {
-            () = up => {}
-            ended = child.wait() => panic!("lattice up ended: {ended:?}\n{}", read(&log)),
-        }
+        let child = launcher.spawn(&spec).await.expect("lattice can be run");
         Foreground {
             child,
             log,
             _launcher: launcher,
+        }
+    }
+
+    /// Runs a command line that goes on until it is dropped, as `logs -f` does.
+    ///
+    /// # Panics
+    ///
+    /// It cannot be run.
+    #[must_use]
+    pub fn follow(&self, arguments: &[&str]) -> Following {
+        let mut child = Command::new(program())
+            .arg("--state-dir")
+            .arg(&self.directory)
+            .args(arguments)
+            .current_dir(crate::root())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("lattice can be run");
+        let output = child.stdout.take().expect("its output");
+        Following {
+            _child: child,
+            lines: BufReader::new(output).lines(),
         }
     }
 
@@ -167,18 +205,84 @@ impl Foreground {
         read(&self.log)
     }
 
+    /// Waits until it has printed this.
+    ///
+    /// # Panics
+    ///
+    /// It does not within half a minute.
+    pub async fn reached(&self, stage: &str) {
+        until(stage, seconds(30), || async {
+            let output = self.output();
+            output.contains(stage).then_some(()).ok_or(output)
+        })
+        .await;
+    }
+
+    /// It and every process below it.
+    ///
+    /// # Panics
+    ///
+    /// It has ended.
+    #[must_use]
+    pub fn family(&self) -> Vec<u32> {
+        let processes = processes();
+        let mut family = vec![self.child.id().expect("it runs")];
+        let mut next = 0;
+        while let Some(parent) = family.get(next).copied() {
+            let children = processes.iter().filter(|(_, of)| *of == parent);
+            family.extend(children.map(|(pid, _)| *pid));
+            next += 1;
+        }
+        family
+    }
+
     /// Sends it a signal and waits until it has ended.
     ///
     /// # Panics
     ///
     /// It does not end within 30 s.
-    pub async fn end(mut self, signal: Signal) -> std::process::ExitStatus {
-        let pid = self.child.id().expect("it runs");
-        send(pid, signal);
+    pub async fn end(self, signal: Signal) -> ExitStatus {
+        send(self.child.id().expect("it runs"), signal);
+        self.ended().await
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    ///
+    /// It does not within 30 s.
+    pub async fn ended(mut self) -> ExitStatus {
         let ended = timeout(seconds(30), self.child.wait()).await;
         ended
             .expect("lattice does not end")
             .expect("its exit status")
+    }
+}
+
+/// A command that goes on. Dropping it kills it.
+#[derive(Debug)]
+pub struct Following {
+    _child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Following {
+    /// Reads on until a line holds this; any line holds `""`.
+    ///
+    /// # Panics
+    ///
+    /// None comes within 30 s.
+    pub async fn line(&mut self, part: &str) -> String {
+        let found = async {
+            while let Some(line) = self.lines.next_line().await.expect("text") {
+                if line.contains(part) {
+                    return line;
+                }
+            }
+            panic!("it ended before `{part}`");
+        };
+        let found = timeout(seconds(30), found).await;
+        found.unwrap_or_else(|_| panic!("no line with `{part}`"))
     }
 }
 
@@ -206,11 +310,24 @@ pub async fn gone(pids: &[u32]) {
 
 /// The command line of a process that runs.
 fn command(pid: u32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // A zombie has ended; only its parent has not looked yet.
-    let state = stat.rsplit_once(')')?.1.trim_start().chars().next()?;
+    let (state, _) = state_and_parent(pid)?;
     let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-    (!matches!(state, 'Z' | 'X')).then(|| format!("{pid} {}", line.replace('\0', " ")))
+    // A zombie has ended; only its parent has not looked yet.
+    (!matches!(state.as_str(), "Z" | "X")).then(|| format!("{pid} {}", line.replace('\0', " ")))
+}
+
+/// Every process of this machine, with its parent.
+fn processes() -> Vec<(u32, u32)> {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| Some((pid, state_and_parent(pid)?.1)))
+        .collect()
+}
+
+fn state_and_parent(pid: u32) -> Option<(String, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }
 
 /// Sends a signal to a process.

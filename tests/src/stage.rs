@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use lattice::status::{RegionState, Status};
 use lattice::supervise::State;
-use lattice::{Lattice, Options};
+use lattice::{replication, Lattice, Options, Stores};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
@@ -28,20 +28,32 @@ pub struct Stage {
     name: &'static str,
     regions: &'static str,
     wan: Duration,
+    stores: Stores,
     turn: Mutex<()>,
     runtime: OnceLock<Runtime>,
     running: OnceCell<Result<Running, String>>,
 }
 
 impl Stage {
-    /// A lattice of these regions, with `wan_ms` between any two. The name is that of its
-    /// directory below `target/e2e`.
+    /// A lattice of these regions with a store each, and `wan_ms` between any two. The name is that
+    /// of its directory below `target/e2e`.
     #[must_use]
     pub const fn new(name: &'static str, regions: &'static str, wan_ms: u64) -> Self {
+        Self::with(Stores::EveryRegion, name, regions, wan_ms)
+    }
+
+    /// The same with one store, at home.
+    #[must_use]
+    pub const fn single_store(name: &'static str, regions: &'static str, wan_ms: u64) -> Self {
+        Self::with(Stores::Home, name, regions, wan_ms)
+    }
+
+    const fn with(stores: Stores, name: &'static str, regions: &'static str, wan_ms: u64) -> Self {
         Self {
             name,
             regions,
             wan: Duration::from_millis(wan_ms),
+            stores,
             turn: Mutex::new(()),
             runtime: OnceLock::new(),
             running: OnceCell::const_new(),
@@ -80,7 +92,8 @@ impl Stage {
             regions: self.regions.parse().expect("regions"),
             wan: self.wan,
             port: None,
-            manifest: crate::root().join("local.wadm.yaml"),
+            stores: self.stores,
+            manifest: crate::root().join(self.stores.manifest()),
             fresh: false,
         };
         let started = Instant::now();
@@ -146,11 +159,23 @@ impl Running {
         )
     }
 
-    /// Where the store at home listens.
+    /// Where the stores listen, home's first.
     #[must_use]
-    pub fn store_port(&self) -> u16 {
-        let home = self.lattice.place("home").expect("a home");
-        home.ports.valkey.expect("a store at home")
+    pub fn store_ports(&self) -> Vec<u16> {
+        let places = self.lattice.places().iter();
+        places.filter_map(|place| place.ports.valkey).collect()
+    }
+
+    /// Whether the stores are known to hold the same.
+    ///
+    /// # Errors
+    ///
+    /// They are not; the text says which is behind.
+    pub async fn in_step(&self) -> Result<(), String> {
+        match self.lattice.options().stores {
+            Stores::Home => Ok(()),
+            Stores::EveryRegion => replication::converged(&self.status().await),
+        }
     }
 
     /// What a region answers to `/api/regions`, asked past the edge.
@@ -199,21 +224,27 @@ impl Running {
         }
     }
 
-    /// The visits counted so far, from whichever region says.
+    /// The visits counted so far, once every region tells the same.
     ///
     /// # Panics
     ///
-    /// None does within 10 s.
+    /// They do not within 30 s.
     pub async fn counts(&self) -> Answer {
-        until("the counts", seconds(10), || async {
-            let mut why = String::new();
+        until("the same counts everywhere", seconds(30), || async {
+            // Before asking: what is counted afterwards may still be on its way.
+            self.in_step().await?;
+            let mut told = Vec::new();
             for region in self.regions() {
-                match self.ask(&region).await {
-                    Ok(answer) => return Ok(answer),
-                    Err(error) => why = error,
-                }
+                told.push(self.ask(&region).await?);
             }
-            Err(why)
+            let first = told.pop().ok_or("no region")?;
+            match told
+                .iter()
+                .find(|other| other.by_region() != first.by_region())
+            {
+                Some(other) => Err(format!("{first:?} and {other:?}")),
+                None => Ok(first),
+            }
         })
         .await
     }
@@ -250,6 +281,39 @@ impl Running {
         .await
     }
 
+    /// Kills a process and waits until another one is in its place.
+    ///
+    /// # Panics
+    ///
+    /// It does not run, or no other one does within 30 s.
+    pub async fn crash(&self, region: &str, process: &str) {
+        let before = self.pid(region, process).await;
+        let before = before.unwrap_or_else(|| panic!("{region} has no {process}"));
+        let killed = self.lattice.kill(region, Some(process), false).await;
+        killed.unwrap_or_else(|error| panic!("{}", error.chain()));
+        self.another(region, process, before).await;
+    }
+
+    /// Waits until the supervision has begun to restart hosts, and has finished.
+    ///
+    /// # Panics
+    ///
+    /// It does not begin within 30 s, or does not finish within two minutes.
+    pub async fn restarted(&self) {
+        let doing = || async { self.status().await.healing };
+        until("the begin of the rolling restart", seconds(30), || async {
+            doing()
+                .await
+                .map(|_| ())
+                .ok_or("nothing is restarted".to_owned())
+        })
+        .await;
+        until("the end of the rolling restart", seconds(120), || async {
+            doing().await.map_or(Ok(()), Err)
+        })
+        .await;
+    }
+
     /// Undoes the faults that a failed test before this one may have left.
     async fn mend(&self) {
         let mut dead = Vec::new();
@@ -275,26 +339,24 @@ impl Running {
     pub async fn whole(&self) {
         until("a whole lattice", WHOLE, || async {
             let status = self.status().await;
-            if let Some(healing) = status.healing {
-                return Err(healing);
-            }
+            status.whole()?;
             for region in &status.regions {
-                if region.state != RegionState::Serving {
-                    return Err(format!("{} is {:?}", region.name, region.state));
-                }
-                let provider = if region.name == "home" {
-                    "keyvalue-valkey"
-                } else {
-                    "kind-metadata"
-                };
-                if region
-                    .processes
-                    .iter()
-                    .all(|process| process.name != provider)
-                {
-                    return Err(format!("{} has no {provider}", region.name));
+                let keeps = self.lattice.options().stores.has(&region.name);
+                let provided = [
+                    ("kind-metadata", region.name != "home"),
+                    ("keyvalue-valkey", keeps),
+                ];
+                for (provider, _) in provided.into_iter().filter(|(_, wanted)| *wanted) {
+                    if region
+                        .processes
+                        .iter()
+                        .all(|process| process.name != provider)
+                    {
+                        return Err(format!("{} has no {provider}", region.name));
+                    }
                 }
             }
+            self.in_step().await?;
             if status.application != "resiliency-demo deployed" {
                 return Err(status.application);
             }

@@ -5,6 +5,7 @@
 use e2e::browser::Browser;
 use e2e::stage::Stage;
 use e2e::wait::{seconds, until};
+use lattice::wan::Direction;
 use serde_json::{json, Value};
 
 static STAGE: Stage = Stage::new("browser", "iad,fra", 40);
@@ -125,6 +126,47 @@ fn the_page_goes_on_from_another_region_when_its_own_is_killed() {
 }
 
 #[test]
+fn the_page_says_which_regions_are_in_step_and_which_are_behind() {
+    STAGE.play(async |running| {
+        let Some(browser) =
+            Browser::open("the_page_says_which_regions_are_in_step_and_which_are_behind").await
+        else {
+            return;
+        };
+        // So that both have a row.
+        for region in running.regions() {
+            running.visit(&region, "curl/8").await;
+        }
+        browser.goto(&running.lattice.url()).await;
+        let label = |attribute: &'static str| {
+            browser.attribute("#regions tr[data-region=fra] .sync", attribute)
+        };
+        let in_step = || async {
+            let state = label("data-state").await;
+            let known = state.as_deref() == Some("in-step");
+            known.then_some(()).ok_or(format!("{state:?}"))
+        };
+        until("fra in step", seconds(20), in_step).await;
+        browser.screenshot("in-step").await;
+
+        running.lattice.cut("fra", Direction::Both).unwrap();
+        running.visit("iad", "curl/8").await;
+        until("fra behind", seconds(20), || async {
+            let behind = label("data-behind")
+                .await
+                .and_then(|text| text.parse().ok());
+            let lacks = behind.is_some_and(|behind: u64| behind > 0);
+            lacks.then_some(()).ok_or(format!("{behind:?} behind"))
+        })
+        .await;
+        browser.screenshot("behind").await;
+        running.lattice.heal(Some("fra")).await.unwrap();
+        until("fra in step again", seconds(60), in_step).await;
+        silent(&browser).await;
+    });
+}
+
+#[test]
 fn the_page_is_dark_for_who_prefers_that_and_fits_a_phone() {
     STAGE.play(async |running| {
         let Some(browser) =
@@ -192,19 +234,15 @@ fn without_any_region_the_visitor_sees_a_page_that_says_so() {
         else {
             return;
         };
-        running
-            .lattice
-            .kill("home", Some("valkey"), true)
-            .await
-            .unwrap();
+        for region in running.regions() {
+            running.lattice.kill(&region, None, false).await.unwrap();
+        }
         browser.goto(&running.lattice.url()).await;
         assert_eq!(browser.text("h1").await, "No region can answer right now");
         browser.screenshot("unavailable").await;
-        running
-            .lattice
-            .revive("home", Some("valkey"))
-            .await
-            .unwrap();
+        for region in running.regions() {
+            running.lattice.revive(&region, None).await.unwrap();
+        }
         // It reloads itself: nobody has to do anything.
         until("the page is back by itself", seconds(30), || async {
             let badge = browser.attribute("#badge", "data-region").await;

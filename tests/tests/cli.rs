@@ -2,22 +2,35 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use e2e::door::versioned;
 use e2e::program::{gone, pids, send, Foreground, Program};
 use e2e::stage::Tails;
 use e2e::wait::{seconds, until};
-use lattice::status::{RegionState, Status};
+use lattice::port::Ports;
+use lattice::replication;
+use lattice::status::{RegionState, RegionStatus, Status};
+use lattice::supervise::State;
+use lattice::wan::Direction;
 use nix::sys::signal::Signal;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
 /// One lattice that runs in the foreground while all of these tests do.
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-static SHARED: OnceCell<(Program, Foreground)> = OnceCell::const_new();
+static SHARED: OnceCell<Shared> = OnceCell::const_new();
 static TURN: Mutex<()> = Mutex::new(());
+
+struct Shared {
+    program: Program,
+    foreground: Foreground,
+    port: u16,
+}
 
 fn play(test: impl AsyncFnOnce(&Program)) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -26,24 +39,31 @@ fn play(test: impl AsyncFnOnce(&Program)) {
     runtime.block_on(async {
         let start = || async {
             let program = Program::new("cli");
+            let port = Ports::new().unwrap().take().unwrap();
+            let number = port.to_string();
             let foreground = program
-                .up(&["--regions", "iad,fra", "--wan-ms", "20"])
+                .up(&["--regions", "iad,fra", "--wan-ms", "20", "--port", &number])
                 .await;
-            (program, foreground)
+            Shared {
+                program,
+                foreground,
+                port,
+            }
         };
-        let (program, _) = SHARED.get_or_init(start).await;
-        test(program).await;
+        let shared = SHARED.get_or_init(start).await;
+        test(&shared.program).await;
     });
 }
 
 #[test]
 fn up_prints_what_it_reached_and_a_table() {
     play(async |_| {
-        let output = SHARED.get().unwrap().1.output();
+        let output = SHARED.get().unwrap().foreground.output();
         for part in [
             "hub: NATS",
             "wadm",
             "every region answers",
+            "every store is in step",
             "REGION",
             "keyvalue-valkey",
             "open http://",
@@ -63,9 +83,36 @@ fn status_shows_every_region_to_people_and_to_programs() {
         let status = program.running().await;
         assert_eq!(status.wan_ms, 20);
         assert_eq!(status.serving(), (2, 2));
-        assert!(pids(&status).len() >= 12, "{status:?}");
+        assert!(pids(&status).len() >= 16, "{status:?}");
+        until("every store in step", seconds(30), || async {
+            replication::converged(&program.running().await)
+        })
+        .await;
+        for part in ["STORE", "IN STEP", "MEMBERS"] {
+            assert!(table.contains(part), "{part} in {table}");
+        }
         let page = reqwest::get(&status.url).await.unwrap();
         assert_eq!(page.status(), 200);
+    });
+}
+
+#[test]
+fn the_page_is_on_the_port_asked_for_and_one_in_use_is_refused() {
+    play(async |program| {
+        let port = SHARED.get().unwrap().port;
+        let url = format!("http://127.0.0.1:{port}");
+        assert_eq!(program.running().await.url, url);
+        assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
+
+        let other = Program::new("taken");
+        let number = port.to_string();
+        let asked = ["up", "--regions", "sin", "--port", &number];
+        let refusal = other.run(&asked).await.refused();
+        assert!(
+            refusal.contains(&number) && refusal.contains("in use"),
+            "{refusal}"
+        );
+        assert!(other.status().await.is_none());
     });
 }
 
@@ -95,8 +142,12 @@ fn what_does_not_exist_is_refused_by_name() {
     play(async |program| {
         for (arguments, named) in [
             (&["kill", "nowhere"][..], ["nowhere", "home, iad, fra"]),
-            (&["kill", "iad", "valkey"], ["`valkey`", "kind-metadata"]),
+            (&["kill", "iad", "wadm"], ["`wadm`", "kind-metadata"]),
             (&["kill", "fra", "nobody", "--hold"], ["`nobody`", "host"]),
+            (
+                &["kill", "fra", "keyvalue-valkey", "--hold"],
+                ["keyvalue-valkey cannot be held", "host, nats, valkey"],
+            ),
             (&["pause", "nowhere"], ["nowhere", "iad"]),
             (&["cut", "nowhere"], ["nowhere", "iad"]),
             (&["heal", "nowhere"], ["nowhere", "iad"]),
@@ -124,6 +175,7 @@ fn bad_options_of_up_are_refused_before_anything_starts() {
             (&["up", "--regions", "iad,iad"], "twice"),
             (&["up", "--regions", ""], "``"),
             (&["up", "--wan-ms", "9999"], "9999"),
+            (&["up", "--single-store", "--wan-ms", "501"], "0 to 500"),
             (&["up", "--port", "0"], "--port"),
             (&["up", "--manifest", "nowhere.yaml"], "nowhere.yaml"),
         ] {
@@ -162,6 +214,28 @@ fn logs_are_those_of_the_region_or_the_process() {
 }
 
 #[test]
+fn followed_logs_go_on_with_what_is_written_later_in_a_new_file_too() {
+    play(async |program| {
+        let mut following = program.follow(&["logs", "fra", "nats", "-f", "-n", "1"]);
+        let last = following.line("").await;
+        assert!(!last.is_empty(), "the last line so far");
+        program.run(&["kill", "fra", "nats"]).await.well();
+        following.line("Server is ready").await;
+
+        // Large enough to be put aside when its process starts again.
+        let log = program.directory.join("logs/fra-nats.log");
+        let mut log = OpenOptions::new().append(true).open(log).unwrap();
+        log.write_all(&vec![b'\n'; 17 << 20]).unwrap();
+        program.run(&["kill", "fra", "nats"]).await.well();
+        following.line("Server is ready").await;
+        let now = program.run(&["logs", "fra", "nats"]).await.well();
+        assert!(now.contains("Starting nats-server"), "{now}");
+        assert!(program.directory.join("logs/fra-nats.log.1").exists());
+        serving(program).await;
+    });
+}
+
+#[test]
 fn a_killed_region_is_dead_until_it_is_revived_and_serves_within_20_s() {
     play(async |program| {
         program.run(&["kill", "fra"]).await.well();
@@ -173,12 +247,117 @@ fn a_killed_region_is_dead_until_it_is_revived_and_serves_within_20_s() {
             "{:?}: {said}",
             asked.elapsed()
         );
-        let client = reqwest::Client::new();
-        let visit = client
-            .get(program.running().await.url)
-            .header("x-home-region", "fra");
-        assert_eq!(visit.send().await.unwrap().headers()["x-served-by"], "fra");
+        assert_eq!(server_of(program, "fra").await, "fra");
         serving(program).await;
+    });
+}
+
+#[test]
+fn home_killed_whole_is_not_noticed_and_is_back_once_revived_with_every_count() {
+    play(async |program| {
+        for _ in 0..3 {
+            server_of(program, "fra").await;
+        }
+        let before = program.running().await;
+        let counted = counts(&before).await.unwrap().visits;
+        assert!(counted >= 3);
+
+        program.run(&["kill", "home"]).await.well();
+        let status = program.running().await;
+        assert_eq!(state(&status, "home"), RegionState::Killed);
+        let home = region(&before, "home").processes.iter();
+        let home: Vec<u32> = home.filter_map(|process| process.pid).collect();
+        assert!(home.len() >= 6, "{before:?}");
+        gone(&home).await;
+        for name in ["iad", "fra"] {
+            assert_eq!(server_of(program, name).await, name);
+        }
+        assert!(replication::converged(&program.running().await).is_err());
+
+        let said = program.run(&["revive", "home"]).await.well();
+        assert!(said.contains("home serves again"), "{said}");
+        // The other regions' hosts have heard nothing since, and are restarted in turn.
+        for name in ["iad", "fra"] {
+            another_host(program, &before, name).await;
+        }
+        serving(program).await;
+        until("home catching up", seconds(30), || async {
+            replication::converged(&program.running().await)
+        })
+        .await;
+        let after = counts(&program.running().await).await.unwrap();
+        assert!(after.visits >= counted + 2, "{after:?}");
+        assert_eq!(server_of(program, "fra").await, "fra");
+    });
+}
+
+#[test]
+fn a_single_store_is_a_flag_that_a_second_up_has_to_know() {
+    play(async |_| {
+        let single = Program::new("single");
+        let asked = ["up", "--regions", "sin", "--single-store", "--detach"];
+        single.run(&asked).await.well();
+        let status = single.running().await;
+        let _killed_at_last = Background(status.pid);
+        let stores = status.regions.iter();
+        let stores: Vec<_> = stores
+            .filter(|region| region.valkey_port.is_some())
+            .map(|region| region.name.as_str())
+            .collect();
+        assert_eq!(stores, ["home"]);
+        assert_eq!(reqwest::get(&status.url).await.unwrap().status(), 200);
+        single.run(&asked).await.well();
+        let refusal = single.run(&["up", "--regions", "sin"]).await.refused();
+        assert!(refusal.contains("single store"), "{refusal}");
+        single.run(&["down"]).await.well();
+    });
+}
+
+#[test]
+fn a_region_cut_off_one_way_serves_alone_until_it_is_healed() {
+    play(async |program| {
+        for (option, direction, heal) in [
+            ("to-hub", Direction::ToHub, &["heal", "fra"][..]),
+            ("from-hub", Direction::FromHub, &["heal"]),
+        ] {
+            let before = program.running().await;
+            program
+                .run(&["cut", "fra", "--direction", option])
+                .await
+                .well();
+            let status = program.running().await;
+            assert_eq!(state(&status, "fra"), RegionState::Cut);
+            let cut = region(&status, "fra").cut.unwrap();
+            assert_eq!(cut.direction, direction);
+            assert_eq!(server_of(program, "fra").await, "fra");
+
+            let said = program.run(heal).await.well();
+            assert!(said.contains("healed"), "{said}");
+            another_host(program, &before, "fra").await;
+            serving(program).await;
+            assert_eq!(server_of(program, "fra").await, "fra");
+        }
+    });
+}
+
+#[test]
+fn a_paused_provider_is_shown_as_such_until_it_is_healed() {
+    play(async |program| {
+        let shown = || async {
+            let status = program.running().await;
+            let processes = &region(&status, "iad").processes;
+            let found = processes
+                .iter()
+                .find(|process| process.name == "kind-metadata");
+            found.map(|process| process.state)
+        };
+        program.run(&["pause", "iad", "kind-metadata"]).await.well();
+        assert_eq!(shown().await, Some(State::Paused));
+        let table = program.run(&["status"]).await.well();
+        assert!(table.contains("kind-metadata (paused)"), "{table}");
+        program.run(&["heal", "iad"]).await.well();
+        serving(program).await;
+        assert_eq!(shown().await, Some(State::Running));
     });
 }
 
@@ -198,12 +377,7 @@ fn a_process_that_was_killed_is_restarted_unless_it_is_held() {
         program.run(&["kill", "iad", "nats"]).await.well();
         until("another start", seconds(20), || async {
             let status = program.running().await;
-            let region = status
-                .regions
-                .iter()
-                .find(|region| region.name == "iad")
-                .unwrap();
-            let nats = region
+            let nats = region(&status, "iad")
                 .processes
                 .iter()
                 .find(|process| process.name == "nats")
@@ -304,7 +478,44 @@ fn a_detached_lattice_runs_beside_another_until_down_leaves_nothing_of_it() {
 }
 
 #[test]
-fn neither_sigkill_nor_ctrl_c_leaves_an_orphan_and_the_counts_survive_both() {
+fn a_lattice_that_is_still_starting_can_be_ended_and_leaves_nothing() {
+    let runtime = RUNTIME.get_or_init(|| Runtime::new().unwrap());
+    runtime.block_on(async {
+        let program = Program::new("starting");
+        for (stage, signal) in [
+            ("hub: NATS", Some(Signal::SIGINT)),
+            ("wasmCloud hosts", Some(Signal::SIGINT)),
+            ("wasmCloud hosts", None),
+        ] {
+            // With a delay, so that there is time before every region answers.
+            let starting = program
+                .start(&["--regions", "iad,fra", "--wan-ms", "200"])
+                .await;
+            starting.reached(stage).await;
+            for arguments in [&["status"][..], &["up"], &["kill", "iad"]] {
+                let refusal = program.run(arguments).await.refused();
+                assert!(refusal.contains("still starting"), "{refusal}");
+            }
+            let family = starting.family();
+            assert!(family.len() > 1, "{family:?}");
+            assert!(!starting.output().contains("every region answers"));
+            let exit = match signal {
+                Some(signal) => starting.end(signal).await,
+                None => {
+                    program.run(&["down"]).await.well();
+                    starting.ended().await
+                }
+            };
+            assert!(!exit.success(), "it did not come up: {exit}");
+            gone(&family).await;
+            let refusal = program.run(&["down"]).await.refused();
+            assert!(refusal.contains("no lattice is running"), "{refusal}");
+        }
+    });
+}
+
+#[test]
+fn neither_sigkill_nor_ctrl_c_leaves_an_orphan_and_the_counts_survive_until_up_fresh() {
     play(async |_| {
         let program = Program::new("orphans");
         let foreground = program.up(&["--regions", "iad"]).await;
@@ -319,16 +530,46 @@ fn neither_sigkill_nor_ctrl_c_leaves_an_orphan_and_the_counts_survive_both() {
 
         let foreground = program.up(&["--regions", "iad"]).await;
         let status = program.running().await;
-        let answer = reqwest::get(format!("{}/api/regions", status.url))
-            .await
-            .unwrap();
-        let answer: e2e::count::Answer = answer.json().await.unwrap();
+        let answer = counts(&status).await.unwrap();
         assert!(answer.of("iad") >= 5, "{answer:?}");
         let after = pids(&status);
+        let served = Arc::new(AtomicUsize::new(0));
+        let visit = || visit_to_the_end(status.url.clone(), Arc::clone(&served));
+        let visitors: Vec<_> = (0..4).map(|_| tokio::spawn(visit())).collect();
+        until("visitors at work", seconds(20), || async {
+            let served = served.load(Ordering::Relaxed);
+            (served >= 8).then_some(()).ok_or(format!("{served}"))
+        })
+        .await;
         let exit = foreground.end(Signal::SIGINT).await;
         assert!(exit.success(), "{exit}");
         gone(&after).await;
+        for visitor in visitors {
+            let refused = visitor.await.unwrap();
+            assert!(
+                refused.is_empty(),
+                "sent to regions that are going: {refused:?}"
+            );
+        }
+
+        let foreground = program.up(&["--regions", "iad", "--fresh"]).await;
+        let fresh = counts(&program.running().await).await.unwrap();
+        assert_eq!(fresh.visits, 0, "{fresh:?}");
+        foreground.end(Signal::SIGINT).await;
     });
+}
+
+/// Visits the page until nobody listens there any more; gives the answers that were not the page.
+async fn visit_to_the_end(url: String, served: Arc<AtomicUsize>) -> Vec<u16> {
+    let mut refused = Vec::new();
+    while let Ok(answer) = reqwest::get(&url).await {
+        if answer.status() == 200 {
+            served.fetch_add(1, Ordering::Relaxed);
+        } else {
+            refused.push(answer.status().as_u16());
+        }
+    }
+    refused
 }
 
 /// A lattice in the background, which must not outlive a test that fails.
@@ -358,11 +599,39 @@ async fn serving(program: &Program) {
     .await;
 }
 
-fn state(status: &Status, region: &str) -> RegionState {
-    status
-        .regions
-        .iter()
-        .find(|known| known.name == region)
-        .unwrap()
-        .state
+/// Waits until a region has another wasmCloud host than before.
+async fn another_host(program: &Program, before: &Status, name: &str) {
+    let what = format!("another host in {name}");
+    until(&what, seconds(60), || async {
+        let status = program.running().await;
+        let host = &region(&status, name).host_id;
+        (*host != region(before, name).host_id)
+            .then_some(())
+            .ok_or(format!("still {host}; {}", status.line()))
+    })
+    .await;
+}
+
+/// Who serves the page to a visitor from this region.
+async fn server_of(program: &Program, home: &str) -> String {
+    let url = program.running().await.url;
+    let visit = reqwest::Client::new().get(url);
+    let page = visit.header("x-home-region", home).send().await.unwrap();
+    assert_eq!(page.status(), 200, "{page:?}");
+    page.headers()["x-served-by"].to_str().unwrap().to_owned()
+}
+
+/// The visits counted so far, through the edge.
+async fn counts(status: &Status) -> reqwest::Result<e2e::count::Answer> {
+    let answer = reqwest::get(format!("{}/api/regions", status.url)).await?;
+    answer.error_for_status()?.json().await
+}
+
+fn state(status: &Status, name: &str) -> RegionState {
+    region(status, name).state
+}
+
+fn region<'a>(status: &'a Status, name: &str) -> &'a RegionStatus {
+    let mut regions = status.regions.iter();
+    regions.find(|known| known.name == name).unwrap()
 }

@@ -1,4 +1,5 @@
-//! The two manifests, for production and for one machine: both valid, and the same application.
+//! The manifests, for production, for one machine, and for one machine with a single store: all
+//! valid, and the same application.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -21,8 +22,12 @@ fn parsed(text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn wadm_accepts_both_manifests_without_a_warning() {
-    for name in ["wadm.yaml", "local.wadm.yaml"] {
+async fn wadm_accepts_the_manifests_without_a_warning() {
+    for name in [
+        "wadm.yaml",
+        "local.wadm.yaml",
+        "local-single-store.wadm.yaml",
+    ] {
         let (manifest, failures) = validate_manifest_bytes(read(name)).await.unwrap();
         assert!(failures.is_empty(), "{name}: {failures:#?}");
         assert_eq!(manifest.metadata.name, "resiliency-demo", "{name}");
@@ -46,6 +51,29 @@ fn the_two_manifests_describe_the_same_application() {
         differences(&parsed(&production), &parsed(&local)),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn a_single_store_is_two_edits_away() {
+    let mut edited = parsed(&read("local.wadm.yaml"));
+    let components = edited["spec"]["components"].as_sequence_mut().unwrap();
+    for component in components {
+        let provider = component["name"].as_str() == Some("keyvalue-valkey");
+        for properties in component["traits"].as_sequence_mut().unwrap() {
+            let properties = &mut properties["properties"];
+            if provider {
+                // Home alone.
+                let spread = properties["spread"].as_sequence_mut().unwrap();
+                assert_eq!(spread.len(), 2);
+                spread.retain(|place| place["name"].as_str() == Some("home"));
+            } else if properties["target"]["name"].as_str() == Some("keyvalue-valkey") {
+                let config = &mut properties["target"]["config"][0]["properties"];
+                let mode = config.as_mapping_mut().unwrap().remove("mode");
+                assert_eq!(mode, Some("replicated".into()));
+            }
+        }
+    }
+    assert_eq!(edited, parsed(&read("local-single-store.wadm.yaml")));
 }
 
 #[test]
@@ -73,6 +101,7 @@ fn a_drift_is_found() {
             "redis://{label:valkey}/1",
             "links",
         ),
+        ("mode: replicated", "mode: plain", "links"),
         ("region: fra", "region: iad", "http-server-fra"),
         (
             "- name: keyvalue-valkey\n      type: capability",

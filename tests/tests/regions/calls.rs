@@ -7,7 +7,7 @@ use e2e::wait::seconds;
 use futures::StreamExt as _;
 use tokio::time::timeout;
 
-use crate::hostile::{store, Strangers};
+use crate::hostile::{Stores, Strangers};
 use crate::STAGE;
 
 const EXPECTED: [&str; 4] = ["get", "get-many", "increment", "list-keys"];
@@ -19,8 +19,8 @@ fn a_page_view_takes_four_calls_for_two_thousand_keys_as_for_a_few() {
         view(running, "fra").await;
         assert_eq!(calls(running, "fra").await, EXPECTED);
 
-        let mut store = store(running).await;
-        let strangers = Strangers::add(&mut store, 2_000).await;
+        let mut stores = Stores::of(running).await;
+        let strangers = Strangers::add(&mut stores, 2_000).await;
         let answer = running.ask("fra").await.unwrap();
         assert!(
             answer.regions.len() > 2_000,
@@ -28,7 +28,7 @@ fn a_page_view_takes_four_calls_for_two_thousand_keys_as_for_a_few() {
             answer.regions.len()
         );
         assert_eq!(calls(running, "fra").await, EXPECTED);
-        strangers.remove(&mut store).await;
+        strangers.remove(&mut stores).await;
     });
 }
 

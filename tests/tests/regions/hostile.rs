@@ -2,7 +2,7 @@
 
 use e2e::stage::Running;
 use redis::aio::MultiplexedConnection;
-use redis::AsyncCommands as _;
+use redis::Cmd;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -51,7 +51,7 @@ fn a_hostile_user_agent_is_counted_once_and_shown_nowhere() {
 fn keys_that_are_not_ours_change_no_sum() {
     STAGE.play(async |running| {
         let before = running.counts().await;
-        let mut store = store(running).await;
+        let mut stores = Stores::of(running).await;
         let foreign: [(&[u8], &[u8]); 8] = [
             (b"todo:1", b"12"),
             (b"visits", b"1000"),
@@ -63,18 +63,19 @@ fn keys_that_are_not_ours_change_no_sum() {
             (b"", b"1000"),
         ];
         for (key, value) in foreign {
-            let () = store.set(key, value).await.unwrap();
+            stores.run(&Cmd::set(key, value)).await;
         }
-        let () = store.hset("someone:else", "field", "value").await.unwrap();
+        let hash = Cmd::hset("someone:else", "field", "value");
+        stores.run(&hash).await;
         let after = running.counts().await;
         assert_eq!(after.by_region(), before.by_region());
         assert_eq!(after.unreadable, 0);
         let page = running.visit("fra", "curl/8").await;
         assert!(!page.html.contains("<script>:"), "{}", page.html);
         for (key, _) in foreign {
-            let () = store.del(key).await.unwrap();
+            stores.run(&Cmd::del(key)).await;
         }
-        let () = store.del("someone:else").await.unwrap();
+        stores.run(&Cmd::del("someone:else")).await;
     });
 }
 
@@ -82,7 +83,7 @@ fn keys_that_are_not_ours_change_no_sum() {
 fn counters_that_are_not_numbers_are_named_and_in_no_sum() {
     STAGE.play(async |running| {
         let before = running.counts().await;
-        let mut store = store(running).await;
+        let mut stores = Stores::of(running).await;
         let broken: [(&str, &[u8]); 5] = [
             ("visits:v1:lhr:opera:macos", b"banana"),
             ("visits:v1:nrt:opera:macos", b"-5"),
@@ -91,7 +92,7 @@ fn counters_that_are_not_numbers_are_named_and_in_no_sum() {
             ("visits:v1:ams:opera:macos", b""),
         ];
         for (key, value) in broken {
-            let () = store.set(key, value).await.unwrap();
+            stores.run(&Cmd::set(key, value)).await;
         }
         let after = running.counts().await;
         assert_eq!((after.visits, after.unreadable), (before.visits, 5));
@@ -99,17 +100,18 @@ fn counters_that_are_not_numbers_are_named_and_in_no_sum() {
         let notice = "id=\"notice-unreadable\" class=\"notice\" data-count=\"5\">";
         assert!(page.html.contains(notice), "{}", page.html);
         for (key, _) in broken {
-            let () = store.del(key).await.unwrap();
+            stores.run(&Cmd::del(key)).await;
         }
 
         // One that is not even a string, where a counter would be.
-        let () = store.rpush("visits:v1:mad:opera:macos", "1").await.unwrap();
+        let list = Cmd::rpush("visits:v1:mad:opera:macos", "1");
+        stores.run(&list).await;
         let listed = running.counts().await;
         assert!(
             page.explains(listed.visits - before.visits),
             "the visit above and nothing else"
         );
-        let () = store.del("visits:v1:mad:opera:macos").await.unwrap();
+        stores.run(&Cmd::del("visits:v1:mad:opera:macos")).await;
     });
 }
 
@@ -117,8 +119,8 @@ fn counters_that_are_not_numbers_are_named_and_in_no_sum() {
 fn two_thousand_counters_are_summed_correctly() {
     STAGE.play(async |running| {
         let before = running.counts().await;
-        let mut store = store(running).await;
-        let strangers = Strangers::add(&mut store, 2_000).await;
+        let mut stores = Stores::of(running).await;
+        let strangers = Strangers::add(&mut stores, 2_000).await;
         for region in running.regions() {
             let after = running.ask(&region).await.unwrap();
             assert!(!after.at_least, "nothing was left out");
@@ -132,7 +134,7 @@ fn two_thousand_counters_are_summed_correctly() {
             assert!(page.html.ends_with("</html>\n"), "{region}");
             attempts += page.attempts;
         }
-        strangers.remove(&mut store).await;
+        strangers.remove(&mut stores).await;
         let grown = running.counts().await.visits - before.visits;
         assert!(
             (3..=attempts).contains(&grown),
@@ -145,25 +147,39 @@ fn two_thousand_counters_are_summed_correctly() {
 pub struct Strangers(Vec<String>);
 
 impl Strangers {
-    pub async fn add(store: &mut MultiplexedConnection, many: usize) -> Self {
+    pub async fn add(stores: &mut Stores, many: usize) -> Self {
         let keys: Vec<String> = (1..=many)
             .map(|number| format!("visits:v1:x{number}:firefox:linux"))
             .collect();
         let pairs: Vec<(&String, usize)> = keys.iter().zip(1..).collect();
-        let () = store.mset(&pairs).await.unwrap();
+        stores.run(&Cmd::mset(&pairs)).await;
         Self(keys)
     }
 
-    pub async fn remove(self, store: &mut MultiplexedConnection) {
-        let () = store.del(self.0).await.unwrap();
+    pub async fn remove(self, stores: &mut Stores) {
+        stores.run(&Cmd::del(self.0)).await;
     }
 }
 
-/// A connection to the store at home, behind the lattice's back.
-pub async fn store(running: &Running) -> MultiplexedConnection {
-    let url = format!("redis://127.0.0.1:{}/0", running.store_port());
-    let client = redis::Client::open(url).unwrap();
-    client.get_multiplexed_async_connection().await.unwrap()
+/// Connections to every region's Valkey, behind the providers' backs: nothing of it replicates.
+pub struct Stores(Vec<MultiplexedConnection>);
+
+impl Stores {
+    pub async fn of(running: &Running) -> Self {
+        let mut connections = Vec::new();
+        for port in running.store_ports() {
+            let client = redis::Client::open(format!("redis://127.0.0.1:{port}/0")).unwrap();
+            connections.push(client.get_multiplexed_async_connection().await.unwrap());
+        }
+        Self(connections)
+    }
+
+    /// Does the same in each.
+    pub async fn run(&mut self, command: &Cmd) {
+        for connection in &mut self.0 {
+            let () = command.exec_async(connection).await.unwrap();
+        }
+    }
 }
 
 /// `GET /` with any bytes as the user agent, which no HTTP client would send.

@@ -54,35 +54,38 @@ fn counts_are_exact_after_many_concurrent_visits() {
     const EACH: u64 = 40;
     const ALL: u64 = 9 * EACH;
     STAGE.play(async |running| {
-        let before = running.counts().await;
-        let mut visitors = Vec::new();
-        for region in running.regions() {
-            for browser in ["Firefox/130.0", "Chrome/140.0", "curl/8"] {
-                let agent = format!("Mozilla/5.0 (X11; Linux x86_64) {browser}");
-                let region = region.clone();
-                // One after the other for one kind of visitor, all kinds and regions at once.
-                visitors.push(async move {
-                    let mut attempts = 0;
-                    for _ in 0..EACH {
-                        attempts += running.visit(&region, &agent).await.attempts;
-                    }
-                    attempts
-                });
+        // Exact when the edge asked once for each, which is the rule; a visit that it asked for twice may count twice.
+        for _ in 0..5 {
+            let before = running.counts().await;
+            let mut visitors = Vec::new();
+            for region in running.regions() {
+                for browser in ["Firefox/130.0", "Chrome/140.0", "curl/8"] {
+                    let agent = format!("Mozilla/5.0 (X11; Linux x86_64) {browser}");
+                    let region = region.clone();
+                    // One after the other for one kind of visitor, all kinds and regions at once.
+                    visitors.push(async move {
+                        let mut attempts = 0;
+                        for _ in 0..EACH {
+                            attempts += running.visit(&region, &agent).await.attempts;
+                        }
+                        attempts
+                    });
+                }
             }
-        }
-        let attempts: u64 = join_all(visitors).await.into_iter().sum();
-        let after = running.counts().await;
-        // Exact when the edge asked once for each, which is the rule.
-        let counted = after.visits - before.visits;
-        assert!(
-            (ALL..=attempts).contains(&counted),
-            "{ALL} visits, {attempts} attempts, {counted} counted"
-        );
-        assert!(
-            attempts <= ALL + ALL / 20,
-            "{attempts} attempts for {ALL} visits"
-        );
-        if attempts == ALL {
+            let attempts: u64 = join_all(visitors).await.into_iter().sum();
+            let after = running.counts().await;
+            let counted = after.visits - before.visits;
+            assert!(
+                (ALL..=attempts).contains(&counted),
+                "{ALL} visits, {attempts} attempts, {counted} counted"
+            );
+            assert!(
+                attempts <= ALL + ALL / 20,
+                "{attempts} attempts for {ALL} visits"
+            );
+            if attempts > ALL {
+                continue;
+            }
             for region in running.regions() {
                 assert_eq!(after.of(&region) - before.of(&region), 3 * EACH, "{region}");
             }
@@ -91,7 +94,9 @@ fn counts_are_exact_after_many_concurrent_visits() {
                 let grown = after[browser] - before.get(browser).copied().unwrap_or_default();
                 assert_eq!(grown, 3 * EACH, "{browser}");
             }
+            return;
         }
+        panic!("none of five rounds was without a second attempt of the edge");
     });
 }
 
