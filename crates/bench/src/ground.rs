@@ -10,7 +10,7 @@ use lattice::probe::loopback;
 use lattice::region::HOME;
 use lattice::status::Status;
 use lattice::wan::WanLink;
-use lattice::{probe, Lattice, Options};
+use lattice::{probe, Lattice, Options, Stores};
 
 use crate::manifest;
 use crate::plan::Plan;
@@ -32,7 +32,7 @@ pub struct Ground {
     pub edge: SocketAddr,
     /// naive-hello's port in the measured region.
     pub naive: SocketAddr,
-    /// Port of the only Valkey, at home.
+    /// Port of the Valkey at home.
     pub valkey: u16,
     /// As far from the measured region as home is: where a server there would find Valkey.
     pub far_valkey: WanLink,
@@ -44,8 +44,8 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Starts it all, with nothing in the store and no delay between regions.
-    pub async fn prepare(plan: &Plan) -> anyhow::Result<Self> {
+    /// Starts it all, with nothing in the stores and no delay between regions.
+    pub async fn prepare(plan: &Plan, stores: Stores) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&plan.state)
             .with_context(|| format!("failed to create {}", plan.state.display()))?;
         let regions: Vec<String> = plan
@@ -61,7 +61,7 @@ impl Ground {
         let composed = plan.state.join("bench.wadm.yaml");
         std::fs::write(
             &composed,
-            manifest::compose(&root.join("local.wadm.yaml"), &region, naive)?,
+            manifest::compose(&root.join(stores.manifest()), &region, naive)?,
         )?;
 
         let started = Instant::now();
@@ -72,6 +72,7 @@ impl Ground {
             regions: plan.regions.clone(),
             wan: Duration::ZERO,
             port: None,
+            stores,
             manifest: composed,
             // Counts of earlier runs would be found in the store.
             fresh: true,
@@ -124,6 +125,12 @@ impl Ground {
         }
         self.far_valkey.set_one_way(round_trip / 2);
         Ok(())
+    }
+
+    /// Ports of all Valkeys.
+    pub fn store_ports(&self) -> Vec<u16> {
+        let places = self.lattice.places().iter();
+        places.filter_map(|place| place.ports.valkey).collect()
     }
 
     /// What runs, for its process ids and the edge's counters.

@@ -27,7 +27,6 @@ pub async fn everything(plan: &Plan, ground: &Ground) -> anyhow::Result<Report> 
     let memory_at_rest = process::memory(&ground.status().await);
     let mut near = valkey::connect(ground.valkey).await?;
     let keys = valkey::preload(&mut near, plan.keys, &ground.regions).await?;
-    let machine = process::machine();
     let mut sections = Vec::new();
     for wan_ms in &plan.wan_ms {
         sections.push(section(plan, ground, *wan_ms, &keys).await?);
@@ -39,10 +38,6 @@ pub async fn everything(plan: &Plan, ground: &Ground) -> anyhow::Result<Report> 
         section.verdicts = section.judge(keys);
     }
     Ok(Report {
-        machine,
-        command: std::env::args()
-            .skip(1)
-            .fold("bench".to_owned(), |line, arg| line + " " + &arg),
         region: ground.region.clone(),
         keys,
         seconds: plan.page.measure.as_secs_f64(),

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cloud_hello::counter::CounterKey;
-use cloud_hello::host::{Clock, Listing, Log, Metadata, MetadataError, Serving, Store, StoreError};
+use cloud_hello::host::{
+    Clock, Listing, Log, Metadata, MetadataError, Replication, Serving, Store, StoreError,
+};
 use cloud_hello::http::{Method, Request, Response};
 use cloud_hello::region::RegionCode;
 use cloud_hello::route;
@@ -186,6 +188,12 @@ impl Store for Host {
             .iter()
             .map(|key| Some((key.clone(), values.get(key)?.clone())))
             .collect())
+    }
+}
+
+impl Replication for Host {
+    fn status(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        Err(StoreError::NoSuchStore)
     }
 }
 

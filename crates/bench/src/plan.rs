@@ -3,16 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use lattice::region::Codes;
 
-/// Measures cloud-hello on a real lattice, beside its bare calls, a naive design and a native server.
+use crate::replication;
+
+/// Measures cloud-hello on a real lattice, beside its bare calls, a naive design and a native server; and the
+/// replicated store on real servers, beside the plain one and Valkey itself.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 pub struct Cli {
-    /// A first impression in a minute and a half: short points, and no middle number of connections.
+    /// Measure one part alone.
+    #[arg(long, value_name = "PART")]
+    only: Option<Part>,
+    /// A first impression: short points, and no middle number of connections.
     #[arg(long)]
     quick: bool,
+    /// Also let a million keys converge after a heal, which takes minutes.
+    #[arg(long)]
+    full: bool,
     /// Seconds that each point is measured, after its warm-up.
     #[arg(long, value_parser = seconds)]
     seconds: Option<f64>,
@@ -28,6 +37,17 @@ pub struct Cli {
     /// Where the report goes as JSON; `target/bench/report.json` without.
     #[arg(long)]
     json: Option<PathBuf>,
+}
+
+/// What can be measured alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// cloud-hello's page on a lattice with one store.
+    Pages,
+    /// cloud-hello's page on a lattice with a store in every region.
+    Local,
+    /// The replicated store.
+    Replication,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -58,6 +78,10 @@ pub struct Plan {
     pub page: Pace,
     /// How long a bare call is measured.
     pub call: Pace,
+    /// The only part that is measured, if not all are.
+    pub only: Option<Part>,
+    /// What is measured of replication.
+    pub replication: replication::Plan,
 }
 
 /// How long one point is measured.
@@ -82,6 +106,13 @@ impl Plan {
             root: PathBuf::from("."),
             state: output.join("lattice"),
             json: cli.json.unwrap_or_else(|| output.join("report.json")),
+            replication: replication::Plan::new(
+                cli.quick,
+                cli.full,
+                cli.seconds,
+                cli.wan_ms.clone(),
+            ),
+            only: cli.only,
             regions: cli.regions,
             keys: usize::from(cli.keys),
             wan_ms: cli.wan_ms,
@@ -103,6 +134,13 @@ impl Plan {
                 patience: Duration::from_secs(4),
             },
         }
+    }
+}
+
+impl Plan {
+    /// Whether a part is measured.
+    pub fn includes(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
     }
 }
 
@@ -141,12 +179,21 @@ mod tests {
     }
 
     #[test]
+    fn a_part_can_be_measured_alone() {
+        let only = plan(&["--only", "replication"]).unwrap();
+        assert!(only.includes(Part::Replication) && !only.includes(Part::Pages));
+        let both = plan(&[]).unwrap();
+        assert!(both.includes(Part::Replication) && both.includes(Part::Pages));
+    }
+
+    #[test]
     fn what_cannot_be_measured_is_refused() {
         for args in [
             ["--seconds", "0"],
             ["--seconds", "x"],
             ["--keys", "0"],
             ["--wan-ms", "-1"],
+            ["--only", "everything"],
         ] {
             assert!(plan(&args).is_err(), "{args:?}");
         }

@@ -87,7 +87,8 @@ impl Processors {
     }
 }
 
-fn used_us(pid: u32) -> Option<f64> {
+/// Processor microseconds that a process used since it started.
+pub fn used_us(pid: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is in parentheses and may hold anything.
     let (_, rest) = stat.rsplit_once(')')?;

@@ -1,20 +1,34 @@
 //! What a run found out; the shape of the JSON.
+//!
+//! What was not asked for is not there.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::local::Local;
 use crate::process::{Machine, RegionMemory};
+use crate::replication;
 use crate::sample::Summary;
 
 /// A page may cost at most this many times the bare round trips it makes.
 pub const PROMISED: f64 = 3.0;
 
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct Whole {
     pub machine: Machine,
     /// The command line.
     pub command: String,
+    #[serde(flatten)]
+    pub pages: Option<Report>,
+    /// The page with a store in every region.
+    pub local: Option<Local>,
+    pub replication: Option<replication::report::Report>,
+}
+
+/// The pages.
+#[derive(Debug, Serialize)]
+pub struct Report {
     /// The measured region.
     pub region: String,
     /// Counters in the store.

@@ -2,18 +2,27 @@
 
 use std::fmt::Write as _;
 
-use crate::process::RegionMemory;
+use crate::local::{Local, PROMISED as LOCAL};
+use crate::process::{Machine, RegionMemory};
 use crate::report::{Design, Over, Page, Report, Section, PROMISED};
 use crate::sample::Summary;
 
-/// The whole report as tables.
+/// The machine, above all tables.
+pub fn machine(machine: &Machine) -> String {
+    format!(
+        "\n{} × {}, load before {}\n",
+        machine.cores, machine.processor, machine.load_before
+    )
+}
+
+/// The pages' part of a report as tables.
 pub fn render(report: &Report) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "\n{} × {}, load before {}; closed loop, {} s per point, load generator, edge and WAN on the same machine; {} keys",
-        report.machine.cores, report.machine.processor, report.machine.load_before, report.seconds, report.keys
+        "closed loop, {} s per point, load generator, edge and WAN on the same machine; {} keys",
+        report.seconds, report.keys
     );
     for section in &report.sections {
         let _ = writeln!(text, "\n== {} ms between regions", section.wan_ms);
@@ -29,6 +38,41 @@ pub fn render(report: &Report) -> String {
     );
     text.push_str(&memory("at rest", &report.memory_at_rest));
     text.push_str(&memory("after all this", &report.memory_after));
+    text
+}
+
+/// The page with a store in every region, as tables.
+pub fn local(local: &Local) -> String {
+    let mut text = format!(
+        "\n== a store in every region, one connection, {} keys\n",
+        local.keys
+    );
+    let mut rows = vec![row(["answered by", "between regions", "p50", "of rounds"])];
+    for page in &local.pages {
+        let rounds: Vec<String> = page
+            .rounds
+            .iter()
+            .map(|round| milliseconds(round.p50_us))
+            .collect();
+        rows.push(vec![
+            design(page.design).to_owned(),
+            format!("{} ms", page.wan_ms),
+            milliseconds(page.p50_us),
+            rounds.join(" "),
+        ]);
+    }
+    text.push_str(&align(&rows));
+    for verdict in &local.verdicts {
+        let kept = if verdict.kept { "HELD" } else { "MISS" };
+        let _ = writeln!(
+            text,
+            "{}: at {} ms {:.2} times as long as at {} ms, promised at most {LOCAL}: {kept}",
+            design(verdict.design),
+            verdict.far_ms,
+            verdict.ratio,
+            verdict.near_ms,
+        );
+    }
     text
 }
 
@@ -208,7 +252,7 @@ fn design(design: Design) -> &'static str {
     }
 }
 
-fn figures(summary: &Summary) -> [String; 5] {
+pub fn figures(summary: &Summary) -> [String; 5] {
     [
         format!("{:.0}", summary.per_second),
         milliseconds(summary.p50_us),
@@ -228,12 +272,12 @@ fn milliseconds(us: f64) -> String {
     }
 }
 
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+pub fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).into()
 }
 
 /// Columns side by side: words to the left, numbers to the right.
-fn align(rows: &[Vec<String>]) -> String {
+pub fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         rows.iter()
@@ -248,7 +292,8 @@ fn align(rows: &[Vec<String>]) -> String {
     for row in rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            let number = cell.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+            let number = cell.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+                && cell.split(' ').count() <= 2;
             let _ = if number {
                 write!(line, "{cell:>width$}  ")
             } else {

@@ -7,6 +7,8 @@ use std::time::Instant;
 use anyhow::{bail, Context as _};
 use async_nats::HeaderMap;
 use futures::StreamExt as _;
+use lattice::application::component_id;
+use provider_harness::Host;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use wrpc_transport_nats::Client;
@@ -32,7 +34,7 @@ mod metadata {
     clippy::panic,
     missing_debug_implementations
 )]
-mod keyvalue {
+pub mod keyvalue {
     wit_bindgen_wrpc::generate!({
         inline: "
             package resiliency:bench@0.1.0;
@@ -50,8 +52,7 @@ mod keyvalue {
 use keyvalue::wrpc::keyvalue::{atomics, batch, store};
 use metadata::resiliency::cloud_metadata::service;
 
-/// The application in `local.wadm.yaml`, on the lattice named `default`.
-const APPLICATION: &str = "resiliency-demo";
+/// The lattice that `local.wadm.yaml` is deployed on.
 const LATTICE: &str = "default";
 const BUCKET: &str = "default";
 /// Whether a call finds its client ready.
@@ -74,7 +75,7 @@ pub struct Probe {
 impl Probe {
     pub async fn new(nats: &async_nats::Client, way: Way) -> anyhow::Result<Self> {
         let nats = Arc::new(nats.clone());
-        let target = |component| format!("{LATTICE}.{}", id(component));
+        let target = |component| format!("{LATTICE}.{}", component_id(component));
         let (metadata, keyvalue) = (target("kind-metadata"), target("keyvalue-valkey"));
         Ok(Self {
             metadata: (
@@ -137,18 +138,9 @@ impl Probe {
     }
 }
 
-/// The id that wadm gives a component without one.
-fn id(component: &str) -> String {
-    let plain = |name: &str| name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-    format!("{}-{}", plain(APPLICATION), plain(component))
-}
-
 /// Providers find the link by these.
 fn caller() -> Option<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    headers.insert("source-id", id("cloud-hello").as_str());
-    headers.insert("link-name", "default");
-    Some(headers)
+    Some(Host::call_headers(&component_id("cloud-hello"), "default"))
 }
 
 fn refused(error: store::Error) -> anyhow::Error {
@@ -233,11 +225,6 @@ mod tests {
         least: 5,
         patience: Duration::from_secs(4),
     };
-
-    #[test]
-    fn ids_are_those_of_wadm() {
-        assert_eq!(id("keyvalue-valkey"), "resiliency_demo-keyvalue_valkey");
-    }
 
     #[tokio::test]
     async fn a_call_is_repeated_until_there_are_enough_answers() {
