@@ -9,16 +9,17 @@ SHELL := bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROVIDERS := fly-io-metadata kind-metadata keyvalue-valkey
 COMPONENTS := cloud-hello naive-hello
-E2E := regions cli faults browser
+E2E := regions cli faults single_store chaos browser
 LATTICE := $(TARGET)/release/lattice
 REGIONS ?= iad,fra,sin
 WAN_MS ?= 80
 ARGS ?=
+SEEDS ?=
 
 # Prints what a stage took: $(call stage,name,command)
 stage = @start=$$(date +%s); $(2); echo "== $(1): $$(( $$(date +%s) - start )) s"
 
-.PHONY: help setup build check test unit e2e demo down bench clean
+.PHONY: help setup build check test unit e2e demo down bench simulate chaos clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
@@ -40,7 +41,8 @@ check: setup ## Formatting, lints, vendored WIT, manifests and deployment trees
 
 test: unit e2e ## Every test: unit, property, contract, and end to end
 
-unit: setup ## Unit, property and contract tests, with real NATS and Valkey
+unit: setup ## Unit, property and contract tests, with real NATS and Valkey; 2,000 simulated worlds
+	@crates/lattice/tools/faketime.sh
 	cargo test --locked --release --workspace --no-fail-fast
 
 e2e: build ## End-to-end tests over a real lattice, and in a real browser
@@ -55,6 +57,13 @@ down: ## End the lattice that `make demo` started
 
 bench: build ## Measure, side by side, and print a table and JSON
 	@$(TARGET)/release/bench $(ARGS)
+
+simulate: ## Run simulated worlds of replicated regions; SEEDS=10000, ARGS='--seed 7'
+	cargo build --locked --release --workspace --quiet
+	@$(TARGET)/release/simulate $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
+chaos: build ## Strike a loaded lattice with a seeded schedule of faults; ARGS='--minutes 5 --seed 7'
+	@$(TARGET)/release/chaos $(ARGS)
 
 clean: ## Remove what was built and what a lattice kept; .tools stays
 	cargo clean
