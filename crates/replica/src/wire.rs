@@ -196,24 +196,49 @@ pub fn decode(bytes: &[u8]) -> Result<Envelope, WireError> {
     if encode(&envelope) != bytes {
         return Err(WireError::Malformed);
     }
-    let entries = match &envelope.message {
-        Message::Push(push) => &push.entries[..],
-        Message::Page(page) => &page.entries[..],
-        _ => &[],
-    };
-    for (key, entry) in entries {
-        check(key, entry).map_err(WireError::Harmful)?;
-    }
+    check(&envelope.message).map_err(WireError::Harmful)?;
     Ok(envelope)
 }
 
-/// That a store can hold an entry, and go on from it.
-fn check(key: &str, entry: &Entry) -> Result<(), &'static str> {
+/// That a store can hold what a message says, and go on from it.
+fn check(message: &Message) -> Result<(), &'static str> {
+    let (vectors, numbers, entries) = match message {
+        Message::Hello(hello) => ([Some(&hello.vector), None], [0, 0], &[][..]),
+        Message::Push(push) => (
+            [Some(&push.seen), None],
+            [push.first, push.last],
+            &push.entries[..],
+        ),
+        Message::Pull(pull) => ([Some(&pull.vector), None], [pull.after, 0], &[][..]),
+        Message::Page(page) => (
+            [Some(&page.seen), page.end.as_ref()],
+            [page.upto, 0],
+            &page.entries[..],
+        ),
+        Message::Applied(applied) => ([None, None], [applied.seq, 0], &[][..]),
+        Message::DigestAsk(_) => ([None, None], [0, 0], &[][..]),
+        Message::Digest(digest) => ([Some(&digest.vector), None], [0, 0], &[][..]),
+    };
+    let covered = vectors.into_iter().flatten().flat_map(VersionVector::iter);
+    if covered
+        .map(|(_, seq)| seq)
+        .chain(numbers)
+        .any(|number| number > MAX_NUMBER)
+    {
+        return Err("a number that no store counts up to");
+    }
+    for (key, entry) in entries {
+        check_entry(key, entry)?;
+    }
+    Ok(())
+}
+
+fn check_entry(key: &str, entry: &Entry) -> Result<(), &'static str> {
     if key.starts_with(METADATA) {
         return Err("a key that is the replication's own");
     }
     if entry.dots().any(|(_, seq)| seq > MAX_NUMBER) {
-        return Err("a number of a write that no store counts up to");
+        return Err("a number that no store counts up to");
     }
     let Some(register) = &entry.register else {
         return Ok(());

@@ -261,6 +261,76 @@ fn there_is_one_way_to_write_a_message() {
     assert_eq!(decode(&padded), Err(WireError::Malformed));
 }
 
+/// One message, changed, which reads as it is unless it would do harm.
+fn refused(name: &str, change: impl FnOnce(&mut Message)) -> WireError {
+    let mut messages = messages().into_iter();
+    let (_, mut envelope) = messages.find(|(of, _)| *of == name).unwrap();
+    change(&mut envelope.message);
+    decode(&encode(&envelope)).unwrap_err()
+}
+
+#[test]
+fn what_would_harm_a_store_is_refused() {
+    const BEYOND: u64 = (1 << 52) + 1;
+    let number = WireError::Harmful("a number that no store counts up to");
+    let beyond = || VersionVector::from_iter([(author("fra/2"), BEYOND)]);
+    let hello = refused("hello", |message| match message {
+        Message::Hello(hello) => hello.vector = beyond(),
+        _ => unreachable!(),
+    });
+    let pull = refused("pull", |message| match message {
+        Message::Pull(pull) => pull.vector = beyond(),
+        _ => unreachable!(),
+    });
+    let position = refused("pull", |message| match message {
+        Message::Pull(pull) => pull.after = BEYOND,
+        _ => unreachable!(),
+    });
+    let end = refused("last page", |message| match message {
+        Message::Page(page) => page.end = Some(beyond()),
+        _ => unreachable!(),
+    });
+    let digest = refused("digest", |message| match message {
+        Message::Digest(digest) => digest.vector = beyond(),
+        _ => unreachable!(),
+    });
+    let applied = refused("applied", |message| match message {
+        Message::Applied(applied) => applied.seq = BEYOND,
+        _ => unreachable!(),
+    });
+    assert_eq!(
+        [hello, pull, position, end, digest, applied],
+        [number; 6],
+        "hello, pull, position, end, digest, applied"
+    );
+
+    let push = |change: &dyn Fn(&mut Push)| {
+        refused("push", |message| match message {
+            Message::Push(push) => change(push),
+            _ => unreachable!(),
+        })
+    };
+    let register = |change: &dyn Fn(&mut Register)| {
+        push(&|push| change(push.entries[0].1.register.as_mut().unwrap()))
+    };
+    assert_eq!(push(&|push| push.last = BEYOND), number);
+    assert_eq!(push(&|push| push.seen = beyond()), number);
+    assert_eq!(register(&|register| register.seq = BEYOND), number);
+    let stamp = WireError::Harmful("a stamp that no clock reaches");
+    assert_eq!(
+        register(&|register| register.stamp.at.wall_ms = BEYOND),
+        stamp
+    );
+    assert_eq!(
+        register(&|register| register.stamp.at.counter = u32::MAX),
+        stamp
+    );
+    assert_eq!(
+        push(&|push| push.entries[0].0 = "@kv/r/state".to_owned()),
+        WireError::Harmful("a key that is the replication's own")
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 

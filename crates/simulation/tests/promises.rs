@@ -8,6 +8,8 @@
 mod arithmetic;
 #[path = "promises/call.rs"]
 mod call;
+#[path = "promises/clock.rs"]
+mod clock;
 #[path = "promises/counter.rs"]
 mod counter;
 #[path = "promises/regions.rs"]

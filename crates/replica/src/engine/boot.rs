@@ -34,6 +34,8 @@ pub(super) enum Phase {
         until: u64,
         /// What each peer had when it was first heard, by the author that it was then.
         goals: BTreeMap<Region, (Author, VersionVector)>,
+        /// Whether it has got all of a region that served, which need not be there any more.
+        filled: bool,
     },
     /// It serves.
     Ready,
@@ -212,6 +214,7 @@ impl Engine {
         self.phase = Phase::Joining {
             until: self.now.mono_ms.saturating_add(self.config.join_ms),
             goals: BTreeMap::new(),
+            filled: false,
         };
         self.hello_asks = true;
         self.load();
@@ -270,7 +273,11 @@ impl Engine {
 
     pub(super) fn tick_boot(&mut self) {
         match &self.phase {
-            Phase::Joining { until, goals } => {
+            Phase::Joining {
+                until,
+                goals,
+                filled,
+            } => {
                 let late = self.now.mono_ms >= *until;
                 let reached = goals
                     .iter()
@@ -281,6 +288,7 @@ impl Engine {
                     .all(|region| goals.contains_key(region));
                 // A store that emptied itself knows that others have what it had, and waits for them.
                 let filled = !self.emptied
+                    || *filled
                     || goals.iter().any(|(region, (_, goal))| {
                         self.is_serving(region) && self.vector.includes(goal)
                     });
@@ -326,6 +334,14 @@ impl Engine {
                 // It lives anew, and may have lost what nobody else has: that would be waited for in vain.
                 *known = goal();
             }
+        }
+    }
+
+    /// All of a peer's index is here.
+    pub(super) fn filled_by(&mut self, peer: &Region) {
+        let serving = self.is_serving(peer);
+        if let Phase::Joining { filled, .. } = &mut self.phase {
+            *filled |= serving;
         }
     }
 

@@ -141,6 +141,7 @@ impl Engine {
 
     /// The last page of a pull is in place.
     pub(super) fn pulled(&mut self, peer: &Region) {
+        self.filled_by(peer);
         if self
             .pulling
             .as_ref()

@@ -19,7 +19,7 @@ pub enum Op {
         /// How long the lead lasts without renewal.
         milliseconds: u64,
     },
-    /// Writes of a component: all or none.
+    /// Writes of a component: all or none, unless an entry is damaged. An increment comes alone.
     Write {
         /// Wall time.
         now_ms: u64,

@@ -84,6 +84,12 @@ local function save()
   call('HSET', STATE, 'q', whole(seq), 'p', whole(head), 'm', whole(mark), 'n', whole(counter))
 end
 
+-- What was written before keeps its numbers: given twice, the second write would be taken for the first.
+local function refuse(reply)
+  save()
+  return reply
+end
+
 local function index(key)
   head = head + 1
   call('ZADD', INDEX, whole(head), key)
@@ -147,7 +153,7 @@ if op == 'adopt' then
       index(key)
     elseif plain and old and (value or kind == 'none') then
       local _, _, _, _, mode, base, shards = string.match(old, PATTERN)
-      if not mode then return redis.error_reply('MALFORMED an entry has an unknown form') end
+      if not mode then return refuse(redis.error_reply('MALFORMED an entry has an unknown form')) end
       local sum = mode == '+' and sum_of(base, shards)
       if sum and value and is_number(value) and reaches(value, sum) then
         if value ~= sum then
@@ -173,12 +179,12 @@ if op == 'write' or op == 'adopt' then
     local kind, key, argument = writes[at], writes[at + 1], writes[at + 2]
     local old = call('HGET', META, key)
     local ms, n, a, q, mode, base, shards = string.match(old or EMPTY, PATTERN)
-    if not ms then return redis.error_reply('MALFORMED an entry has an unknown form') end
+    if not ms then return refuse(redis.error_reply('MALFORMED an entry has an unknown form')) end
     if kind == 'i' then
       local visible = call('GET', key) or '0'
-      if mode ~= '+' and not is_number(visible) then return {'notanumber'} end
+      if mode ~= '+' and not is_number(visible) then return refuse({'notanumber'}) end
       local sum = add(visible, argument)
-      if exceeds(sum) then return {'overflow'} end
+      if exceeds(sum) then return refuse({'overflow'}) end
       if argument == '0' and mode ~= '-' then
         replies[#replies + 1] = {'same', '0', old, visible}
       else
