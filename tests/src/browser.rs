@@ -1,6 +1,5 @@
 //! Headless Chromium through chromedriver.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -65,11 +64,9 @@ impl Browser {
             on_path("chromedriver"),
             chromium.iter().find_map(|name| on_path(name)),
         ) else {
-            // Not through `eprintln!`, which a passing test keeps to itself.
-            let _ = writeln!(
-                std::io::stderr(),
-                "\nSKIPPED: {test}: no chromedriver or no chromium on the PATH; install the packages chromium and chromium-driver\n"
-            );
+            crate::tell(&format!(
+                "SKIPPED: {test}: no chromedriver or no chromium on the PATH; install the packages chromium and chromium-driver"
+            ));
             return None;
         };
         let profile = tempfile::tempdir().expect("a directory for the profile");
@@ -121,24 +118,17 @@ impl Browser {
         self.client.refresh().await.expect("a page");
     }
 
-    /// The text of the element.
-    ///
-    /// # Panics
-    ///
-    /// There is none.
-    pub async fn text(&self, css: &str) -> String {
-        let element = self.client.find(Locator::Css(css)).await;
-        element
-            .unwrap_or_else(|error| panic!("{css}: {error}"))
-            .text()
-            .await
-            .expect("its text")
+    /// The text of the element; `None` without the element, or when the page went away meanwhile.
+    pub async fn text(&self, css: &str) -> Option<String> {
+        let element = self.client.find(Locator::Css(css)).await.ok()?;
+        element.text().await.ok()
     }
 
-    /// An attribute of the element; `None` without the element or the attribute.
+    /// An attribute of the element; `None` without the element or the attribute, or when the page
+    /// went away meanwhile.
     pub async fn attribute(&self, css: &str, name: &str) -> Option<String> {
         let element = self.client.find(Locator::Css(css)).await.ok()?;
-        element.attr(name).await.expect("its attribute")
+        element.attr(name).await.ok()?
     }
 
     /// A number in an attribute of the element.

@@ -2,6 +2,7 @@
 //!
 //! * [`stage`]: the lattice that the tests of one file play on, and what can be asked of it;
 //! * [`ledger`]: visitors who keep the edge busy, and the book they keep of its answers;
+//! * [`verdict`]: what they are promised; [`machine`]: when this machine, not the lattice, broke it;
 //! * [`count`]: the visits a lattice has counted;
 //! * [`door`]: a manifest whose effect can be seen from outside;
 //! * [`program`]: the `lattice` command line, as a person uses it;
@@ -17,10 +18,13 @@ pub mod browser;
 pub mod count;
 pub mod door;
 pub mod ledger;
+pub mod machine;
 pub mod program;
 pub mod stage;
+pub mod verdict;
 pub mod wait;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The root of the repository.
@@ -41,6 +45,12 @@ pub fn target() -> PathBuf {
         .nth(3)
         .expect("a test is built below the target directory")
         .to_owned()
+}
+
+/// Says on the terminal what was skipped or excused.
+pub fn tell(what: &str) {
+    // Not through `eprintln!`, which a passing test keeps to itself.
+    let _ = writeln!(std::io::stderr(), "\n{what}\n");
 }
 
 /// A directory below the target directory that is empty now. What a test leaves there stays

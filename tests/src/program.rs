@@ -299,9 +299,9 @@ pub fn pids(status: &Status) -> Vec<u32> {
 ///
 /// # Panics
 ///
-/// One still does after 10 s.
+/// One still does after 30 s.
 pub async fn gone(pids: &[u32]) {
-    until("the end of every process", seconds(10), || async {
+    until("the end of every process", seconds(30), || async {
         let alive: Vec<String> = pids.iter().filter_map(|pid| command(*pid)).collect();
         alive.is_empty().then_some(()).ok_or(format!("{alive:#?}"))
     })

@@ -4,6 +4,7 @@
 //! it as healthy as it was. It lives in the test program: when that ends, however it ends, so do
 //! all the lattice's processes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use lattice::status::{RegionState, Status};
 use lattice::supervise::State;
 use lattice::{replication, Lattice, Options, Stores};
+use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
@@ -184,6 +186,28 @@ impl Running {
     ///
     /// It does not answer with 200 and the data.
     pub async fn ask(&self, region: &str) -> Result<Answer, String> {
+        self.get(region, "/api/regions").await
+    }
+
+    /// [`Self::ask`] until it answers: past the edge nobody makes up for a call that is lost
+    /// (docs/performance.md).
+    ///
+    /// # Panics
+    ///
+    /// It does not within 30 s.
+    pub async fn told(&self, region: &str) -> Answer {
+        until(&format!("the counts of {region}"), seconds(30), || {
+            self.ask(region)
+        })
+        .await
+    }
+
+    /// What a region answers in JSON, asked past the edge.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer with 200 and such a document.
+    pub async fn get<T: DeserializeOwned>(&self, region: &str, path: &str) -> Result<T, String> {
         let port = self
             .lattice
             .place(region)
@@ -191,7 +215,7 @@ impl Running {
             .ports
             .http;
         let port = port.ok_or("it has no page")?;
-        let (status, body) = lattice::probe::get(port, "/api/regions", seconds(5)).await?;
+        let (status, body) = lattice::probe::get(port, path, seconds(5)).await?;
         if status != 200 {
             return Err(format!("{region} answers {status}"));
         }
@@ -204,16 +228,39 @@ impl Running {
     ///
     /// The answer is not the page.
     pub async fn visit(&self, home: &str, agent: &str) -> Page {
+        self.page(Some(home), agent).await
+    }
+
+    /// Visits the page, from `home` or without saying from where, until this region serves it. The
+    /// edge asks another one when a call is lost, or when the region is slow for a moment.
+    ///
+    /// # Panics
+    ///
+    /// It does not within 30 s, or an answer is not the page.
+    pub async fn visit_at(&self, region: &str, home: Option<&str>) -> Page {
+        let what = format!("a page of {region} for a visitor from {home:?}");
+        until(&what, seconds(30), || async {
+            let page = self.page(home, "curl/8").await;
+            if page.region == region {
+                return Ok(page);
+            }
+            let astray = format!("{} served it, attempt {}", page.region, page.attempts);
+            eprintln!("not {what}: {astray}");
+            Err(astray)
+        })
+        .await
+    }
+
+    async fn page(&self, home: Option<&str>, agent: &str) -> Page {
         let client = reqwest::Client::builder()
             .timeout(seconds(20))
             .build()
             .expect("a client");
-        let request = client.get(self.lattice.url()).header("x-home-region", home);
-        let response = request
-            .header("user-agent", agent)
-            .send()
-            .await
-            .expect("an answer");
+        let mut request = client.get(self.lattice.url()).header("user-agent", agent);
+        if let Some(home) = home {
+            request = request.header("x-home-region", home);
+        }
+        let response = request.send().await.expect("an answer");
         assert_eq!(response.status(), 200, "{response:?}");
         let header = |name| response.headers()[name].to_str().expect("text").to_owned();
         let (region, attempts) = (header("x-served-by"), header("x-edge-attempts"));
@@ -294,22 +341,36 @@ impl Running {
         self.another(region, process, before).await;
     }
 
-    /// Waits until the supervision has begun to restart hosts, and has finished.
+    /// The id of each region's wasmCloud host, home's included, or of one region's.
+    #[must_use]
+    pub fn hosts(&self, region: Option<&str>) -> BTreeMap<String, String> {
+        let places = self.lattice.places().iter();
+        places
+            .filter(|place| region.is_none_or(|region| place.name == region))
+            .filter_map(|place| Some((place.name.clone(), place.host()?.id())))
+            .collect()
+    }
+
+    /// Waits until each of these hosts, of before the fault, has another one in its place and the
+    /// supervision restarts none. To wait for its begin is to miss one that was quick.
     ///
     /// # Panics
     ///
-    /// It does not begin within 30 s, or does not finish within two minutes.
-    pub async fn restarted(&self) {
-        let doing = || async { self.status().await.healing };
-        until("the begin of the rolling restart", seconds(30), || async {
-            doing()
-                .await
-                .map(|_| ())
-                .ok_or("nothing is restarted".to_owned())
-        })
-        .await;
-        until("the end of the rolling restart", seconds(120), || async {
-            doing().await.map_or(Ok(()), Err)
+    /// That is not so within two and a half minutes.
+    pub async fn restarted(&self, before: &BTreeMap<String, String>) {
+        until("the end of the rolling restart", WHOLE, || async {
+            // Before asking what is being done: of the last one, until it serves.
+            let now = self.hosts(None);
+            let same = before
+                .iter()
+                .find(|(region, host)| now.get(*region) == Some(*host));
+            match (same, self.status().await.healing) {
+                (Some((region, _)), healing) => {
+                    Err(format!("{region} has the same host; {healing:?}"))
+                }
+                (None, Some(healing)) => Err(healing),
+                (None, None) => Ok(()),
+            }
         })
         .await;
     }

@@ -141,9 +141,10 @@ fn a_killed_hub_comes_back_and_what_is_deployed_afterwards_takes_effect() {
     STAGE.play(async |running| {
         let load = Load::start(running, 2).await;
         load.pages(5).await;
+        let hosts = running.hosts(None);
         running.crash("home", "hub").await;
         load.pages(10).await;
-        running.restarted().await;
+        running.restarted(&hosts).await;
         load.pages(5).await;
         let ledger = load.finish(running).await;
         ledger.spotless(BOUND);
@@ -160,6 +161,7 @@ fn without_a_hub_every_region_goes_on_alone_and_all_agree_afterwards() {
     STAGE.play(async |running| {
         let load = Load::start(running, 2).await;
         load.pages(5).await;
+        let hosts = running.hosts(None);
         let killed = running.lattice.kill("home", None, false).await;
         killed.unwrap();
         // Each by itself.
@@ -170,7 +172,7 @@ fn without_a_hub_every_region_goes_on_alone_and_all_agree_afterwards() {
         assert!(running.in_step().await.is_err());
         running.lattice.revive("home", None).await.unwrap();
         load.pages(10).await;
-        running.restarted().await;
+        running.restarted(&hosts).await;
         load.pages(5).await;
         let ledger = load.finish(running).await;
         ledger.spotless(BOUND);
@@ -183,6 +185,7 @@ fn a_region_that_was_cut_off_goes_on_and_hears_what_is_deployed_after_the_heal()
     STAGE.play(async |running| {
         let load = Load::start(running, 2).await;
         load.pages(5).await;
+        let host = running.hosts(Some("fra"));
         running.lattice.cut("fra", Direction::Both).unwrap();
         until("fra being missed at home", seconds(30), || async {
             let status = running.status().await;
@@ -197,7 +200,7 @@ fn a_region_that_was_cut_off_goes_on_and_hears_what_is_deployed_after_the_heal()
         load.served("fra", "fra").await;
         load.pages(10).await;
         running.lattice.heal(Some("fra")).await.unwrap();
-        running.restarted().await;
+        running.restarted(&host).await;
         load.served("fra", "fra").await;
         let ledger = load.finish(running).await;
         ledger.spotless(BOUND);

@@ -27,6 +27,7 @@ async fn wadm_accepts_the_manifests_without_a_warning() {
         "wadm.yaml",
         "local.wadm.yaml",
         "local-single-store.wadm.yaml",
+        "deploy/k8s/overlays/kind/application.yaml",
     ] {
         let (manifest, failures) = validate_manifest_bytes(read(name)).await.unwrap();
         assert!(failures.is_empty(), "{name}: {failures:#?}");

@@ -64,6 +64,7 @@ fn a_hub_that_stays_dead_means_503_until_it_is_revived_with_every_count() {
     STAGE.play(async |running| {
         let load = Load::start(running, 2).await;
         load.pages(5).await;
+        let hosts = running.hosts(None);
         // In this topology the way to the store leads through the hub.
         running
             .lattice
@@ -76,7 +77,7 @@ fn a_hub_that_stays_dead_means_503_until_it_is_revived_with_every_count() {
         unavailable(running).await;
         running.lattice.revive("home", Some("hub")).await.unwrap();
         load.pages(10).await;
-        running.restarted().await;
+        running.restarted(&hosts).await;
         load.pages(5).await;
         let ledger = load.finish(running).await;
         ledger.civil(BOUND);
@@ -89,9 +90,10 @@ fn a_crashed_hub_means_503_until_it_is_back_by_itself_with_every_count() {
     STAGE.play(async |running| {
         let load = Load::start(running, 2).await;
         load.pages(5).await;
+        let hosts = running.hosts(None);
         running.crash("home", "hub").await;
         load.pages(10).await;
-        running.restarted().await;
+        running.restarted(&hosts).await;
         load.pages(5).await;
         let ledger = load.finish(running).await;
         ledger.civil(BOUND);
@@ -101,16 +103,37 @@ fn a_crashed_hub_means_503_until_it_is_back_by_itself_with_every_count() {
 }
 
 #[test]
+fn what_holds_no_data_may_die_and_costs_no_visitor_a_request() {
+    STAGE.play(async |running| {
+        let load = Load::start(running, 2).await;
+        load.pages(5).await;
+        running.lattice.kill("fra", None, false).await.unwrap();
+        load.served("fra", "iad").await;
+        load.pages(10).await;
+        running.lattice.revive("fra", None).await.unwrap();
+        load.served("fra", "fra").await;
+        running.crash("iad", "kind-metadata").await;
+        load.pages(10).await;
+        running.crash("home", "wadm").await;
+        load.pages(10).await;
+        let ledger = load.finish(running).await;
+        ledger.spotless(BOUND);
+        ledger.balanced();
+    });
+}
+
+#[test]
 fn a_region_that_was_cut_off_costs_no_visitor_a_request_and_serves_again_after_the_heal() {
     STAGE.play(async |running| {
         let load = Load::start(running, 2).await;
         load.pages(5).await;
+        let host = running.hosts(Some("fra"));
         running.lattice.cut("fra", Direction::Both).unwrap();
         // Its own visitors are answered by the other region.
         load.served("fra", "iad").await;
         load.pages(10).await;
         running.lattice.heal(Some("fra")).await.unwrap();
-        running.restarted().await;
+        running.restarted(&host).await;
         load.served("fra", "fra").await;
         load.pages(5).await;
         let ledger = load.finish(running).await;

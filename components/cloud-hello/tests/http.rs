@@ -282,6 +282,7 @@ fn every_answer_carries_the_security_headers_and_nothing_inline() {
             Some(CONTENT_SECURITY_POLICY)
         );
         for name in [
+            "strict-transport-security",
             "x-content-type-options",
             "referrer-policy",
             "permissions-policy",
@@ -290,6 +291,11 @@ fn every_answer_carries_the_security_headers_and_nothing_inline() {
         ] {
             assert!(response.header(name).is_some(), "{path} lacks {name}");
         }
+    }
+    let policy = CONTENT_SECURITY_POLICY;
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    for lax in ["unsafe", "data:", "http", "*"] {
+        assert!(!policy.contains(lax), "{policy}");
     }
     for path in ["/", "/nothing"] {
         let response = get(&mut host, path);
@@ -301,6 +307,49 @@ fn every_answer_carries_the_security_headers_and_nothing_inline() {
             page.matches("<script").count(),
             page.matches("<script src=").count()
         );
+    }
+}
+
+#[test]
+fn a_screen_reader_is_told_what_the_page_shows() {
+    let response = get(&mut busy_host(), "/");
+    let page = text(&response);
+    assert!(page.contains("<html lang=\"en\">"));
+    let tables: Vec<&str> = page.split("<table").skip(1).collect();
+    assert_eq!(tables.len(), 3);
+    for table in tables {
+        let table = table.split("</table>").next().unwrap();
+        let (caption, rows) = table.split_once("</caption>").unwrap();
+        assert!(caption.contains("<caption>Visits by "), "{caption}");
+        assert_eq!(
+            rows.matches("<th ").count(),
+            rows.matches("<th scope=").count()
+        );
+    }
+    // The map has a title and says that a table has its numbers.
+    for told in [
+        "role=\"img\" aria-labelledby=\"map-title map-about\"",
+        "<title id=\"map-title\">",
+        "<desc id=\"map-about\">",
+        "id=\"live\" class=\"live\" role=\"status\"",
+    ] {
+        assert!(page.contains(told), "{told}");
+    }
+}
+
+#[test]
+fn the_script_refreshes_every_two_seconds_without_a_visit() {
+    let response = get(&mut busy_host(), "/assets/app.js");
+    let script = text(&response);
+    assert!(script.contains("const EVERY_MS = 2000;"));
+    assert_eq!(script.matches("setTimeout(keepFresh, EVERY_MS)").count(), 2);
+    // What it asks for counts nothing.
+    for (api, calls) in [("/api/regions", 3), ("/api/replication", 1)] {
+        assert!(script.contains(&format!("\"{api}\"")), "{api}");
+        let mut host = busy_host();
+        get(&mut host, api);
+        assert_eq!(host.store.calls.len(), calls, "{api}");
+        assert!(!host.store.calls.contains(&"increment"), "{api}");
     }
 }
 

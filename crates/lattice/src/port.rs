@@ -109,9 +109,16 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_not_claimed_and_a_freed_one_is() {
-        let mut ports = Ports::new().unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
+        // Keeps every other lattice off the port; those under test lock elsewhere.
+        let mut holder = Ports::new().unwrap();
+        let port = holder.take().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mut ports = Ports {
+            directory: directory.path().to_owned(),
+            next: RANGE.start,
+            held: Vec::new(),
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         assert!(!ports.claim(port));
         drop(listener);
         assert!(ports.claim(port));

@@ -12,6 +12,7 @@ mod lifetime;
 mod limit;
 #[path = "edge/passage.rs"]
 mod passage;
+mod port;
 #[path = "edge/region.rs"]
 mod region;
 #[path = "edge/repetition.rs"]
@@ -36,7 +37,10 @@ fn config(upstreams: &[(&str, SocketAddr)]) -> EdgeConfig {
         .collect();
     let mut config = EdgeConfig::new(SocketAddr::from(FREE), upstreams);
     config.health.interval = Duration::from_millis(100);
-    config.attempt_timeout = Duration::from_millis(300);
+    // Longer than a busy machine holds a test up; tests that are about time set their own.
+    config.health.timeout = Duration::from_secs(10);
+    config.attempt_timeout = Duration::from_secs(5);
+    config.deadline = Duration::from_secs(20);
     config
 }
 
@@ -57,7 +61,7 @@ async fn edge_with(config: EdgeConfig) -> Edge {
 }
 
 async fn until(edge: &Edge, condition: impl Fn(&EdgeStatus) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !condition(&edge.status()) {
         assert!(Instant::now() < deadline, "still {:#?}", edge.status());
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -65,8 +69,17 @@ async fn until(edge: &Edge, condition: impl Fn(&EdgeStatus) -> bool) {
 }
 
 async fn two_regions(first: Mode) -> (Region, Region, Edge) {
+    two_regions_with(first, |_| {}).await
+}
+
+async fn two_regions_with(
+    first: Mode,
+    set: impl FnOnce(&mut EdgeConfig),
+) -> (Region, Region, Edge) {
     let iad = Region::start("iad", first).await;
     let fra = Region::start("fra", Mode::Page).await;
-    let edge = edge_before(&[&iad, &fra]).await;
+    let mut config = config_of(&[&iad, &fra]);
+    set(&mut config);
+    let edge = edge_with(config).await;
     (iad, fra, edge)
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod port;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -13,8 +15,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
+use port::Port;
+
 const ONE_WAY: Duration = Duration::from_millis(50);
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers every byte with itself, and ends when the other side does.
 struct Echo {
@@ -144,6 +148,15 @@ async fn round_trip(stream: &mut TcpStream) -> Duration {
     began.elapsed()
 }
 
+/// Any one of them may be held up by a busy machine.
+async fn fastest_of_ten_round_trips(stream: &mut TcpStream) -> Duration {
+    let mut fastest = Duration::MAX;
+    for _ in 0..10 {
+        fastest = fastest.min(round_trip(stream).await);
+    }
+    fastest
+}
+
 /// Bytes that differ at every position that a lost or doubled chunk could shift.
 fn pattern(length: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
@@ -164,14 +177,12 @@ async fn a_round_trip_takes_twice_the_delay_and_little_more() {
     let link = WanLink::bind(echo.addr, ONE_WAY).await.unwrap();
     let mut stream = TcpStream::connect(link.local_addr()).await.unwrap();
     round_trip(&mut stream).await;
-    for _ in 0..5 {
-        let took = round_trip(&mut stream).await;
-        assert!(took >= ONE_WAY * 2, "{took:?}");
-        assert!(took < ONE_WAY * 2 + Duration::from_millis(150), "{took:?}");
-    }
+    let took = fastest_of_ten_round_trips(&mut stream).await;
+    assert!(took >= ONE_WAY * 2, "{took:?}");
+    assert!(took < ONE_WAY * 2 + Duration::from_millis(150), "{took:?}");
     link.set_one_way(Duration::ZERO);
-    let took = round_trip(&mut stream).await;
-    assert!(took < ONE_WAY, "the new delay holds at once: {took:?}");
+    let took = fastest_of_ten_round_trips(&mut stream).await;
+    assert!(took < ONE_WAY, "the new delay holds: {took:?}");
 }
 
 #[tokio::test]
@@ -207,14 +218,14 @@ async fn fifty_megabytes_arrive_in_order_and_faster_than_one_chunk_per_round_tri
     let mut got = Vec::with_capacity(sent.len());
     let (sending, receiving) = tokio::join!(
         sending,
-        timeout(Duration::from_secs(60), read.read_to_end(&mut got))
+        timeout(Duration::from_secs(90), read.read_to_end(&mut got))
     );
     let () = sending;
     receiving.expect("everything arrives").unwrap();
     assert!(got == sent, "what arrived is not what was sent");
     // 760 chunks of 64 KiB at a round trip each would take 76 s.
     assert!(
-        began.elapsed() < Duration::from_secs(30),
+        began.elapsed() < Duration::from_secs(60),
         "{:?}",
         began.elapsed()
     );
@@ -232,7 +243,7 @@ async fn a_receiver_that_does_not_read_holds_the_sender_back() {
     let (mut leaf, _unread) = pair(&link, &mut hub).await;
     let chunk = vec![0; 1024 * 1024];
     let mut sent = 0;
-    while timeout(Duration::from_secs(1), leaf.write_all(&chunk))
+    while timeout(Duration::from_secs(5), leaf.write_all(&chunk))
         .await
         .is_ok()
     {
@@ -281,12 +292,14 @@ async fn a_cut_both_ways_is_silent_and_a_heal_resets_what_lived_through_it() {
     far.write_all(b"into the void").await.unwrap();
     gets_nothing(&mut leaf).await;
     gets_nothing(&mut far).await;
+    until(&link, |status| {
+        (status.to_hub.lost, status.from_hub.lost) == (22, 13)
+    })
+    .await;
     let status = link.status();
     assert_eq!(status.cut.unwrap().direction, Direction::Both);
     assert!(status.cut.unwrap().since_unix_ms > 1_600_000_000_000);
     assert_eq!(status.open, 1);
-    assert_eq!(status.to_hub.lost, 22);
-    assert_eq!(status.from_hub.lost, 13);
 
     link.heal();
     is_reset(&mut leaf).await;
@@ -401,27 +414,27 @@ async fn healing_an_uncut_link_disturbs_nobody() {
 
 #[tokio::test]
 async fn while_the_hub_is_down_connections_are_closed_and_when_it_is_back_they_pass() {
-    let gone = Echo::start().await.addr;
-    let link = WanLink::bind(gone, Duration::ZERO).await.unwrap();
+    let gone = Port::take();
+    let link = WanLink::bind(gone.addr, Duration::ZERO).await.unwrap();
     let mut stream = TcpStream::connect(link.local_addr()).await.unwrap();
     let mut rest = Vec::new();
     let closed = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
     closed.expect("closed").unwrap();
     assert_eq!(link.status().unreachable, 1);
 
-    let _echo = Echo::start_at(gone).await;
+    let _echo = Echo::start_at(gone.addr).await;
     let mut stream = TcpStream::connect(link.local_addr()).await.unwrap();
     round_trip(&mut stream).await;
-    assert_eq!(link.status().target, gone);
+    assert_eq!(link.status().target, gone.addr);
 }
 
 #[tokio::test]
 async fn a_hub_that_is_killed_ends_its_connections() {
-    let echo = Echo::start().await;
-    let link = WanLink::bind(echo.addr, Duration::ZERO).await.unwrap();
+    let port = Port::take();
+    let echo = Echo::start_at(port.addr).await;
+    let link = WanLink::bind(port.addr, Duration::ZERO).await.unwrap();
     let mut stream = TcpStream::connect(link.local_addr()).await.unwrap();
     round_trip(&mut stream).await;
-    let addr = echo.addr;
     drop(echo);
     let mut rest = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut rest))
@@ -430,7 +443,7 @@ async fn a_hub_that_is_killed_ends_its_connections() {
         .ok();
     drop(stream);
     until(&link, |status| status.open == 0).await;
-    let _echo = Echo::start_at(addr).await;
+    let _echo = Echo::start_at(port.addr).await;
     let mut stream = TcpStream::connect(link.local_addr()).await.unwrap();
     round_trip(&mut stream).await;
 }

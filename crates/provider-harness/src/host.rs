@@ -18,10 +18,12 @@ use wasmcloud_provider_sdk::core::rpc::{
 use wasmcloud_provider_sdk::core::secrets::SecretValue;
 use wasmcloud_provider_sdk::{HealthCheckResponse, HostData, InterfaceLinkDefinition};
 
-use crate::NatsServer;
+use crate::{eventually, NatsServer};
 
 const LATTICE: &str = "test";
-const REQUEST: Duration = Duration::from_secs(5);
+const REQUEST: Duration = Duration::from_secs(20);
+/// How long a health that is waited for may take to come.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Plays the host of one provider.
 #[derive(Debug, Clone)]
@@ -355,6 +357,37 @@ impl Host {
             .await
             .context("the provider does not tell its health")??;
         Ok(serde_json::from_slice(&answer.payload)?)
+    }
+
+    /// Waits until the provider is well and has nothing to add.
+    ///
+    /// # Errors
+    ///
+    /// What it said last, when that takes more than twenty seconds.
+    pub async fn well(&self) -> anyhow::Result<()> {
+        eventually(PATIENCE, || async {
+            let health = self.health().await?;
+            let said = health.message.unwrap_or_default();
+            ensure!(health.healthy && said.is_empty(), "it ails: {said}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until the provider is not well for one of these reasons.
+    ///
+    /// # Errors
+    ///
+    /// What it said last, when that takes more than twenty seconds.
+    pub async fn ails(&self, reasons: &[&str]) -> anyhow::Result<()> {
+        eventually(PATIENCE, || async {
+            let health = self.health().await?;
+            let said = health.message.unwrap_or_default();
+            let known = reasons.iter().any(|reason| said.contains(reason));
+            ensure!(!health.healthy && known, "{said:?}, none of {reasons:?}");
+            Ok(())
+        })
+        .await
     }
 
     /// Asks the provider to stop, as the host does before it kills it.

@@ -30,7 +30,7 @@ pub async fn get(
 ) -> anyhow::Result<Result<Metadata, Error>> {
     let caller = host.caller().await?;
     let call = service::get(&caller, Some(Host::call_headers(component, link)));
-    tokio::time::timeout(Duration::from_secs(5), call)
+    tokio::time::timeout(Duration::from_secs(20), call)
         .await
         .context("no answer")?
 }
@@ -39,12 +39,12 @@ pub async fn get(
 ///
 /// # Errors
 ///
-/// The last answer, when there is none like that within ten seconds.
+/// The last answer, when there is none like that within twenty seconds.
 pub async fn get_until(
     host: &Host,
     wanted: impl Fn(&Result<Metadata, Error>) -> bool,
 ) -> anyhow::Result<Result<Metadata, Error>> {
-    eventually(Duration::from_secs(10), || async {
+    eventually(Duration::from_secs(20), || async {
         let answer = get(host, "hello", "default").await?;
         if !wanted(&answer) {
             bail!("the answer is {answer:?}");

@@ -54,7 +54,7 @@ impl Process {
             .env_clear()
             .env("PATH", "/usr/bin:/bin");
         let process = Self::spawn(shell, host).await?;
-        let pid = eventually(Duration::from_secs(5), || async {
+        let pid = eventually(Duration::from_secs(20), || async {
             let text = tokio::fs::read_to_string(&pid_file).await?;
             Ok(text.trim().parse::<i32>()?)
         })

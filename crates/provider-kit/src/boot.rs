@@ -155,3 +155,15 @@ async fn provide<C: Capability>(
     info!("stopped");
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_is_done_before_its_host_loses_patience() {
+        // wasmCloud 1.9 kills 300 ms after it asked.
+        let done = ServeOptions::default().drain + FLUSH;
+        assert!(done < Duration::from_millis(300), "{done:?}");
+    }
+}

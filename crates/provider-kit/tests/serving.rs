@@ -148,11 +148,14 @@ async fn pausing_under_load_loses_no_call() {
     logged(&other, ": serving\n", 1).await;
 
     let load = Load::on(&second);
-    for round in 1..=40 {
+    // It may have begun with a pause, before its file was looked for.
+    let said = |text: &str| pausing.log().matches(text).count();
+    for _ in 0..40 {
+        let (paused, served) = (said("serving is paused"), said(": serving\n"));
         tokio::fs::write(&file, "").await.unwrap();
-        logged(&pausing, "serving is paused", round).await;
+        logged(&pausing, "serving is paused", paused + 1).await;
         tokio::fs::remove_file(&file).await.unwrap();
-        logged(&pausing, ": serving\n", round + 1).await;
+        logged(&pausing, ": serving\n", served + 1).await;
     }
     let answers = load.end().await;
     println!("{answers:?}");
@@ -202,7 +205,8 @@ async fn a_call_to_nobody_but_paused_providers_fails_at_once() {
     for _ in 0..10 {
         let asked = Instant::now();
         assert!(greet(&host, "default").await.is_err());
-        assert!(asked.elapsed() < Duration::from_secs(1));
+        // Not after the deadline of a call.
+        assert!(asked.elapsed() < PATIENCE / 2);
     }
     // Up and down again, several times.
     for _ in 0..3 {
@@ -227,37 +231,38 @@ async fn a_provider_that_is_stopped_finishes_what_takes_no_longer_than_the_grace
         .with_link(link(
             "hello",
             "quick",
-            [("greeting", "Bye"), ("delay_ms", "100")],
+            [("greeting", "Bye"), ("delay_ms", "1000")],
         ));
-    let mut provider = start(&host).await;
+    let mut patient = command(binary());
+    patient.env("ECHO_DRAIN_MS", "8000");
+    let mut provider = Process::start(patient, &host).await.unwrap();
     greeted(&host, Ok("Hello, World")).await;
     let call = tokio::spawn({
         let host = host.clone();
         async move { greet(&host, "quick").await }
     });
-    sleep(Duration::from_millis(50)).await;
+    sleep(Duration::from_millis(300)).await;
     host.stop_provider().await.unwrap();
     assert_eq!(call.await.unwrap().unwrap(), Ok("Bye, World".into()));
-    let status = provider.ended(Duration::from_secs(2)).await.unwrap();
+    let status = provider.ended(PATIENCE).await.unwrap();
     assert_eq!(status.code(), Some(0), "{}", provider.log());
 }
 
 #[tokio::test]
 async fn a_provider_that_is_stopped_waits_for_nobody_longer_than_the_grace() {
     let nats = NatsServer::start().await.unwrap();
-    let host = greeting(host(&nats).await, "Hello");
+    let endless = [("greeting", "Bye"), ("delay_ms", "60000")];
+    let host = greeting(host(&nats).await, "Hello").with_link(link("hello", "endless", endless));
     let mut provider = start(&host).await;
     greeted(&host, Ok("Hello, World")).await;
     let call = tokio::spawn({
         let host = host.clone();
-        async move { greet(&host, "slow").await }
+        async move { greet(&host, "endless").await }
     });
-    sleep(Duration::from_millis(50)).await;
-    let asked = Instant::now();
+    sleep(Duration::from_millis(300)).await;
     host.stop_provider().await.unwrap();
-    // The host kills after 300 ms.
-    assert!(asked.elapsed() < Duration::from_millis(300));
-    provider.ended(Duration::from_secs(2)).await.unwrap();
+    // Long before the call would be over. That the grace fits into the host's is a unit test.
+    provider.ended(PATIENCE).await.unwrap();
     call.abort();
 }
 
@@ -272,7 +277,7 @@ async fn an_orphan_ends_itself() {
         .unwrap();
     greeted(&host, Ok("Hello, World")).await;
     parent.kill().await.unwrap();
-    let status = eventually(Duration::from_secs(5), || async {
+    let status = eventually(PATIENCE, || async {
         match waitpid(Pid::from_raw(provider), Some(WaitPidFlag::WNOHANG))? {
             WaitStatus::StillAlive => anyhow::bail!("the orphan lives"),
             status => Ok(status),
@@ -315,7 +320,7 @@ async fn a_caller_that_dies_half_way_does_not_block_others_for_good() {
     host.nats().flush().await.unwrap();
     let asked = Instant::now();
     greeted(&host, Ok("Hello, World")).await;
-    assert!(asked.elapsed() < Duration::from_secs(7));
+    assert!(asked.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]

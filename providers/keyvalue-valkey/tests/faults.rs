@@ -21,10 +21,10 @@ use support::{connected, eventually, store, unusable, usable, Server, DEADLINE};
 use tokio::task::JoinSet;
 
 /// What a busy machine may add to any bound.
-const SLACK: Duration = Duration::from_millis(700);
+const SLACK: Duration = Duration::from_secs(10);
 
-/// A call that waits for nothing, on a busy machine.
-const AT_ONCE: Duration = Duration::from_millis(300);
+/// A call that waits for nothing, on a busy machine: less than the deadline that it would wait for.
+const AT_ONCE: Duration = Duration::from_secs(4);
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -108,7 +108,7 @@ async fn a_killed_valkey_is_noticed_at_once_and_its_return_within_a_second() {
         "{refused:?}"
     );
     assert!(took < AT_ONCE, "{took:?}");
-    eventually("says why", Duration::from_secs(2), || async {
+    eventually("says why", SLACK, || async {
         connection
             .fault()
             .is_some_and(|fault| fault.contains("refused"))
@@ -150,7 +150,13 @@ async fn calls_in_flight_when_valkey_dies_end_and_what_was_acknowledged_is_exact
             }
         });
     }
-    tokio::time::sleep(Duration::from_millis(300)).await; // let the load run
+    let seen = store.clone();
+    eventually("the load runs", SLACK, || async {
+        // As many as there are callers, so that each is likely to be in the middle of a call.
+        let held = seen.get("default", "k").await.unwrap().unwrap_or_default();
+        String::from_utf8_lossy(&held).parse::<u64>().unwrap_or(0) > 64
+    })
+    .await;
     server.kill();
     let (mut acknowledged, mut unknown) = (0, 0);
     for (ok, lost, slowest) in callers.join_all().await {
@@ -230,14 +236,14 @@ async fn a_valkey_that_loads_its_data_is_not_usable_before_it_has() {
     let store = store(&connection);
     server.kill();
     unusable(&connection).await;
-    // 100 µs per key: two seconds of loading.
+    // 200 µs per key: four seconds of loading.
     server.revive_with(&[
         "--key-load-delay",
-        "100",
+        "200",
         "--loading-process-events-interval-bytes",
         "1024",
     ]);
-    eventually("says that it loads", Duration::from_secs(2), || async {
+    eventually("says that it loads", SLACK, || async {
         connection
             .fault()
             .is_some_and(|fault| fault.contains("LOADING"))
@@ -248,7 +254,7 @@ async fn a_valkey_that_loads_its_data_is_not_usable_before_it_has() {
         matches!(refused, Err(Error::NotConnected { .. })),
         "{refused:?}"
     );
-    eventually("loaded", Duration::from_secs(20), || async {
+    eventually("loaded", 3 * SLACK, || async {
         connection.fault().is_none()
     })
     .await;
@@ -301,7 +307,7 @@ async fn tls_reaches_a_server_of_the_configured_authority_and_no_other() {
         ("127.0.0.1", Some(pem)),
     ] {
         let connection = Pool::default().connection(tls(host, ca)).unwrap();
-        eventually("certificate refused", Duration::from_secs(5), || async {
+        eventually("certificate refused", SLACK, || async {
             connection
                 .fault()
                 .is_some_and(|fault| fault.contains("certificate"))

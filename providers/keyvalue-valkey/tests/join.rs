@@ -14,7 +14,7 @@ use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use provider_harness::NatsServer;
 use redis::AsyncCommands as _;
-use site::{digests_agree, in_step, owned, Site, Went};
+use site::{digests_agree, in_step, owned, Site, LONG};
 use support::region::SOON;
 use support::{eventually, Server};
 
@@ -24,8 +24,6 @@ const KEYS: usize = 60_000;
 /// With so many keys a join is under way, and far from its end.
 const SOME: usize = 20_000;
 const MOST: usize = 50_000;
-/// Long enough to join all of them on a busy machine.
-const LONG: Duration = Duration::from_secs(120);
 
 /// A Valkey that plain links have used.
 async fn filled() -> Server {
@@ -53,14 +51,13 @@ async fn entries(site: &Site) -> usize {
 
 /// Waits until a region says that it has joined; returns the bytes that came from `iad` until then.
 async fn joined(site: &Site) -> u64 {
-    eventually("the region has joined", LONG, || async {
-        site.status().await["phase"] == "ready"
+    site.says("joined", |status| {
+        let peers = status["peers"].as_array()?;
+        let iad = peers.iter().find(|peer| peer["region"] == "iad")?;
+        let received = iad["received_bytes"].as_u64()?;
+        (status["phase"] == "ready").then_some(received)
     })
-    .await;
-    let status = site.status().await;
-    let peers = status["peers"].as_array().unwrap();
-    let iad = peers.iter().find(|peer| peer["region"] == "iad");
-    iad.unwrap()["received_bytes"].as_u64().unwrap()
+    .await
 }
 
 /// A SIGKILL for an instance, by which it ends.
@@ -72,20 +69,21 @@ async fn kill_instance(site: &mut Site, instance: usize) {
     assert_eq!(ended.signal(), Some(SIGKILL), "{ended}");
 }
 
-/// Reads and counts until told to stop; every call has to go well, within the three seconds that [`Site`] waits. Returns
-/// how often, and the slowest call.
+/// Reads and counts until told to stop. Returns how often, and the slowest call.
 async fn serves_all_the_time(site: &Site, stop: &AtomicBool) -> (u64, Duration) {
     let (mut counted, mut slowest) = (0, Duration::ZERO);
     while !stop.load(Ordering::Relaxed) {
         let asked = Instant::now();
-        let went = site.increment("n").await;
-        slowest = slowest.max(asked.elapsed());
         counted += 1;
-        assert_eq!(went, Went::Well(counted));
-        let asked = Instant::now();
-        let read = site.get("default", "text/7").await;
+        assert_eq!(site.counted("n").await, counted);
         slowest = slowest.max(asked.elapsed());
-        assert_eq!(read.map(|value| value.len()), Some(100));
+        let asked = Instant::now();
+        eventually("the text is read", SOON, || async {
+            let read = site.get("default", "text/7").await;
+            read.is_some_and(|value| value.len() == 100)
+        })
+        .await;
+        slowest = slowest.max(asked.elapsed());
     }
     (counted, slowest)
 }
@@ -133,7 +131,8 @@ async fn a_join_whose_provider_is_killed_goes_on_where_it_was_while_the_others_s
         "killed with {there} of {KEYS} keys; {in_two_goes} bytes after it, {in_one_go} in one go; \
          counted {counted}, slowest call {slowest:?}"
     );
-    assert!(counted > 0, "nothing was counted");
+    // Served in between, not one after the other had everything.
+    assert!(counted >= 20, "{counted} counts during two joins");
     assert!(
         in_two_goes * 10 <= in_one_go * 9,
         "{in_two_goes} of {in_one_go} bytes: it started over"
@@ -153,14 +152,6 @@ async fn a_join_whose_provider_is_killed_goes_on_where_it_was_while_the_others_s
         assert_eq!(shown.get(key), Some(value), "{key}");
     }
     digests_agree(&[&iad, &fra, &sin]).await;
-}
-
-/// Counts so many times, each of which has to go well.
-async fn count(site: &Site, key: &str, times: usize) {
-    for _ in 0..times {
-        let went = site.increment(key).await;
-        assert!(matches!(went, Went::Well(_)), "{went:?}");
-    }
 }
 
 /// Waits until a region tells in its status, and in its health, that `sin` is evicted.
@@ -192,32 +183,32 @@ async fn the_regions_that_are_left_go_on_without_one_that_is_gone_for_good() {
     for key in ["stays", "goes"] {
         iad.set(key, "old").await;
     }
-    tokio::join!(count(&iad, "k", 10), count(&sin, "k", 10));
+    tokio::join!(iad.count("k", 10), sin.count("k", 10));
     assert_eq!(in_step(&[&iad, &fra, &sin]).await["k"], "20");
 
     // Its provider and its Valkey, with all that was in it.
     drop(sin);
-    tokio::join!(count(&iad, "k", 5), count(&fra, "k", 5));
+    tokio::join!(iad.count("k", 5), fra.count("k", 5));
     fra.delete("goes").await;
     for site in [&iad, &fra] {
         tells(site, |_| true).await;
     }
-    tokio::join!(count(&iad, "k", 5), count(&fra, "k", 5));
+    tokio::join!(iad.count("k", 5), fra.count("k", 5));
     iad.set("new", "1").await;
     iad.set("stays", "changed").await;
     let wanted = owned([("k", "40"), ("new", "1"), ("stays", "changed")]);
     assert_eq!(in_step(&[&iad, &fra]).await, wanted);
 
-    let status = iad.status().await;
-    let before = leader(&status).unwrap().to_owned();
+    let named = |status: &serde_json::Value| leader(status).map(str::to_owned);
+    let before = iad.says("who leads", named).await;
     kill_instance(&mut iad, 0).await;
-    count(&fra, "k", 5).await;
+    fra.count("k", 5).await;
     fra.delete("new").await;
     iad.add_provider().await;
     let another = |status: &serde_json::Value| leader(status).is_some_and(|now| now != before);
     tells(&iad, another).await;
     tells(&fra, |_| true).await;
-    tokio::join!(count(&iad, "k", 5), count(&fra, "k", 5));
+    tokio::join!(iad.count("k", 5), fra.count("k", 5));
     iad.delete("stays").await;
     let wanted = owned([("k", "55")]);
     assert_eq!(in_step(&[&iad, &fra]).await, wanted);

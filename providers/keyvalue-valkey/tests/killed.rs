@@ -12,7 +12,7 @@ mod support;
 mod wan;
 
 use std::os::unix::process::ExitStatusExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cutter::{Cutter, Point};
@@ -45,7 +45,19 @@ enum Write {
 impl Write {
     const ALL: [Self; 2] = [Self::Increment, Self::Set];
 
+    /// Writes; where nobody was there to ask (as when Valkey was late with a PING), again.
     async fn of(self, site: &Site) -> Went {
+        let give_up = Instant::now() + SOON;
+        loop {
+            let went = self.once(site).await;
+            if went != Went::Nobody || Instant::now() > give_up {
+                return went;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn once(self, site: &Site) -> Went {
         if matches!(self, Self::Increment) {
             return site.increment(KEY).await;
         }
@@ -55,7 +67,8 @@ impl Write {
         match tokio::time::timeout(Duration::from_secs(3), call).await {
             Ok(Ok(Ok(()))) => Went::Well(1),
             Ok(Ok(Err(error))) => Went::Wrong(format!("{error:?}")),
-            Ok(Err(_)) | Err(_) => Went::Unanswered,
+            Ok(Err(_)) => Went::Nobody,
+            Err(_) => Went::Unanswered,
         }
     }
 
@@ -84,7 +97,15 @@ impl Pair {
         let valkey = Server::start();
         let cutter = Cutter::before(valkey.port).await;
         let url = cutter.url();
-        let iad = Site::start_over(valkey, &nats[0], "iad", &[("url", url.as_str()), OFTEN]).await;
+        // The caller loses its patience first, whatever stands still.
+        let patient = ("timeout_ms", "10000");
+        let iad = Site::start_over(
+            valkey,
+            &nats[0],
+            "iad",
+            &[("url", url.as_str()), patient, OFTEN],
+        )
+        .await;
         iad.serves().await;
         let fra = Site::start(&nats[1], "fra", &[OFTEN]).await;
         iad.set("of iad", "1").await;

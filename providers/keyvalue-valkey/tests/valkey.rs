@@ -17,6 +17,7 @@ use keyvalue_valkey::{Store, Valkey};
 use provider_kit::Secret;
 use redis::aio::MultiplexedConnection;
 use redis::AsyncCommands as _;
+use support::region::SOON;
 use support::{connected, eventually, store, Server, DEADLINE};
 
 fn bytes(text: &str) -> Bytes {
@@ -37,7 +38,7 @@ fn with_credentials(server: &Server, username: Option<&str>, password: Option<&s
 /// A store whose connection will never be usable.
 async fn refused(endpoint: Endpoint, reason: &str) -> Store<Valkey> {
     let connection = Pool::default().connection(endpoint).unwrap();
-    eventually(reason, Duration::from_secs(5), || async {
+    eventually(reason, SOON, || async {
         connection
             .fault()
             .is_some_and(|fault| fault.contains(reason))
@@ -374,7 +375,7 @@ async fn links_to_one_endpoint_share_a_connection_and_the_last_closes_it() {
     assert_eq!(pool.in_use().len(), 2);
     drop((one, two, other));
     assert_eq!(pool.in_use().len(), 0);
-    eventually("all sockets closed", Duration::from_secs(2), || {
+    eventually("all sockets closed", SOON, || {
         let mut admin = admin.clone();
         async move {
             let clients: String = redis::cmd("CLIENT")

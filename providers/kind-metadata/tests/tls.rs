@@ -118,7 +118,7 @@ async fn another_authority_gets_no_token() {
     let (host, provider, _account) = start(&nats, port, &trusted.authority).await;
     let metadata = get_until(&host, Result::is_ok).await.unwrap().unwrap();
     assert_eq!(metadata.region.code, "iad");
-    eventually(Duration::from_secs(5), || async {
+    eventually(Duration::from_secs(20), || async {
         let said = host.health().await?.message.unwrap_or_default();
         anyhow::ensure!(said.contains("certificate"), "{said}");
         Ok(())

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use e2e::count::Answer;
 use e2e::ledger::Load;
 use e2e::stage::Stage;
-use e2e::wait::seconds;
+use e2e::wait::{seconds, until};
 use futures::future::join_all;
 
 static STAGE: Stage = Stage::new("regions", "iad,fra,sin", 80);
@@ -20,8 +20,7 @@ fn three_regions_answer_with_their_own_names() {
     STAGE.play(async |running| {
         let mut instances = Vec::new();
         for region in running.regions() {
-            let page = running.visit(&region, "curl/8").await;
-            assert_eq!(page.region, region);
+            let page = running.visit_at(&region, Some(&region)).await;
             assert!(
                 page.html.contains(&format!(">wasmCloud-{region}</span>")),
                 "{}",
@@ -34,7 +33,7 @@ fn three_regions_answer_with_their_own_names() {
                 page.html
             );
 
-            let data = running.ask(&region).await.unwrap();
+            let data = running.told(&region).await;
             assert_eq!(data.serving.region, region);
             assert!(data.serving.city.is_some(), "{data:?}");
             instances.push(data.serving.instance);
@@ -54,49 +53,55 @@ fn counts_are_exact_after_many_concurrent_visits() {
     const EACH: u64 = 40;
     const ALL: u64 = 9 * EACH;
     STAGE.play(async |running| {
-        // Exact when the edge asked once for each, which is the rule; a visit that it asked for twice may count twice.
-        for _ in 0..5 {
-            let before = running.counts().await;
-            let mut visitors = Vec::new();
-            for region in running.regions() {
-                for browser in ["Firefox/130.0", "Chrome/140.0", "curl/8"] {
-                    let agent = format!("Mozilla/5.0 (X11; Linux x86_64) {browser}");
-                    let region = region.clone();
-                    // One after the other for one kind of visitor, all kinds and regions at once.
-                    visitors.push(async move {
-                        let mut attempts = 0;
-                        for _ in 0..EACH {
-                            attempts += running.visit(&region, &agent).await.attempts;
-                        }
-                        attempts
-                    });
-                }
+        let before = running.counts().await;
+        let mut visitors = Vec::new();
+        for region in running.regions() {
+            for browser in ["Firefox/130.0", "Chrome/140.0", "curl/8"] {
+                let agent = format!("Mozilla/5.0 (X11; Linux x86_64) {browser}");
+                let region = region.clone();
+                // One after the other for one kind of visitor, all kinds and regions at once.
+                visitors.push(async move {
+                    let mut pages = Vec::new();
+                    for _ in 0..EACH {
+                        let page = running.visit(&region, &agent).await;
+                        pages.push((page.region, page.attempts));
+                    }
+                    pages
+                });
             }
-            let attempts: u64 = join_all(visitors).await.into_iter().sum();
-            let after = running.counts().await;
-            let counted = after.visits - before.visits;
-            assert!(
-                (ALL..=attempts).contains(&counted),
-                "{ALL} visits, {attempts} attempts, {counted} counted"
-            );
-            assert!(
-                attempts <= ALL + ALL / 20,
-                "{attempts} attempts for {ALL} visits"
-            );
-            if attempts > ALL {
-                continue;
-            }
-            for region in running.regions() {
-                assert_eq!(after.of(&region) - before.of(&region), 3 * EACH, "{region}");
-            }
-            let (before, after) = (browsers(&before), browsers(&after));
-            for browser in ["firefox", "chrome", "curl"] {
-                let grown = after[browser] - before.get(browser).copied().unwrap_or_default();
-                assert_eq!(grown, 3 * EACH, "{browser}");
-            }
-            return;
         }
-        panic!("none of five rounds was without a second attempt of the edge");
+        let pages = join_all(visitors).await.concat();
+        let after = running.counts().await;
+        let counted = after.visits - before.visits;
+        let attempts: u64 = pages.iter().map(|(_, attempts)| attempts).sum();
+        assert!(
+            (ALL..=attempts).contains(&counted),
+            "{ALL} visits, {attempts} attempts, {counted} counted"
+        );
+        assert!(
+            attempts <= ALL + ALL / 10,
+            "{attempts} attempts for {ALL} visits"
+        );
+        // Exact when the edge asked once for each, which is the rule. A visit that it asked for twice
+        // counts where it was answered, and perhaps in another region, too.
+        let extra = attempts - ALL;
+        for region in running.regions() {
+            let answered = pages.iter().filter(|(by, _)| *by == region);
+            let answered = u64::try_from(answered.count()).unwrap();
+            let grown = after.of(&region) - before.of(&region);
+            assert!(
+                (answered..=answered + extra).contains(&grown),
+                "{region} answered {answered} and counted {grown}, {extra} attempts more"
+            );
+        }
+        let (before, after) = (browsers(&before), browsers(&after));
+        for browser in ["firefox", "chrome", "curl"] {
+            let grown = after[browser] - before.get(browser).copied().unwrap_or_default();
+            assert!(
+                (3 * EACH..=3 * EACH + extra).contains(&grown),
+                "{browser}: {grown}, {extra} attempts more"
+            );
+        }
     });
 }
 
@@ -114,14 +119,49 @@ fn every_region_tells_the_same_counts_and_they_add_up() {
         let ledger = load.finish(running).await;
         ledger.spotless(seconds(2));
         ledger.balanced_by_region();
-        let mut told = Vec::new();
-        for region in running.regions() {
-            let answer = running.ask(&region).await.unwrap();
+        let told = until("the same counts everywhere", seconds(30), || async {
+            let mut told = Vec::new();
+            for region in running.regions() {
+                told.push(running.ask(&region).await?);
+            }
+            let first = told[0].by_region();
+            match told.iter().all(|answer| answer.by_region() == first) {
+                true => Ok(told),
+                false => Err(format!("{told:?}")),
+            }
+        })
+        .await;
+        for answer in told {
             answer.adds_up();
             assert!(!answer.at_least && answer.unreadable == 0, "{answer:?}");
-            told.push(answer.by_region());
         }
-        assert!(told.iter().all(|counts| *counts == told[0]), "{told:?}");
+    });
+}
+
+#[test]
+fn every_region_says_how_far_its_store_and_the_others_are() {
+    STAGE.play(async |running| {
+        for region in running.regions() {
+            // A write that a peer has not confirmed yet is no fault, and soon confirmed.
+            let told = until("all in step", seconds(30), || async {
+                let told: serde_json::Value = running.get(&region, "/api/replication").await?;
+                let members = told["regions"].as_array().ok_or("no regions")?;
+                let in_step = |member: &serde_json::Value| member["state"] == "in-step";
+                match members.iter().all(in_step) {
+                    true => Ok(told),
+                    false => Err(told.to_string()),
+                }
+            })
+            .await;
+            assert_eq!(told["mode"], "replicated", "{told}");
+            assert_eq!(told["region"], region.as_str(), "its own store: {told}");
+            assert_eq!(told["phase"], "ready", "{told}");
+            let members = told["regions"].as_array().unwrap();
+            let names = members.iter().map(|member| member["region"].as_str());
+            let mut names: Vec<&str> = names.map(Option::unwrap).collect();
+            names.sort_unstable();
+            assert_eq!(names, ["fra", "home", "iad", "sin"], "{told}");
+        }
     });
 }
 
@@ -150,16 +190,8 @@ fn looking_is_not_visiting() {
 #[test]
 fn a_visitor_without_a_home_is_sent_to_the_first_region() {
     STAGE.play(async |running| {
-        let answer = reqwest::get(running.lattice.url()).await.unwrap();
-        assert_eq!(answer.headers()["x-served-by"], "iad");
-        let near = reqwest::Client::new()
-            .get(running.lattice.url())
-            .header("x-home-region", "lhr");
-        let answer = near.send().await.unwrap();
-        assert_eq!(
-            answer.headers()["x-served-by"],
-            "fra",
-            "Frankfurt is the nearest to London"
-        );
+        running.visit_at("iad", None).await;
+        // Frankfurt is the nearest to London.
+        running.visit_at("fra", Some("lhr")).await;
     });
 }

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use lattice::edge::{Edge, RegionState};
 
-use crate::region::{dead_addr, get, request, send, Mode, Region};
-use crate::{config, config_of, edge_before, edge_with, two_regions, until};
+use crate::port::Port;
+use crate::region::{get, request, send, Mode, Region};
+use crate::{config, config_of, edge_before, edge_with, two_regions, two_regions_with, until};
 
 #[tokio::test]
 async fn a_dead_port_takes_its_region_down_and_is_asked_last_from_then_on() {
-    let dead = dead_addr().await;
+    let dead = Port::take();
     let fra = Region::start("fra", Mode::Page).await;
-    let edge = Edge::bind(config(&[("iad", dead), ("fra", fra.addr)]))
+    let edge = Edge::bind(config(&[("iad", dead.addr), ("fra", fra.addr)]))
         .await
         .unwrap();
     until(&edge, |status| {
@@ -32,7 +33,7 @@ async fn a_region_that_dies_between_checks_costs_one_attempt_and_is_down_at_once
     let mut config = config_of(&[&iad, &fra]);
     config.health.interval = Duration::from_secs(60);
     let edge = edge_with(config).await;
-    drop(iad);
+    let _port = iad.die();
     let first = get(edge.addr()).await;
     assert_eq!(first.header("x-edge-tried"), "iad:connect,fra");
     let second = get(edge.addr()).await;
@@ -42,7 +43,10 @@ async fn a_region_that_dies_between_checks_costs_one_attempt_and_is_down_at_once
 
 #[tokio::test]
 async fn a_region_that_keeps_failing_is_asked_last_for_a_while() {
-    let (iad, _fra, edge) = two_regions(Mode::Status(503)).await;
+    let (iad, _fra, edge) = two_regions_with(Mode::Status(503), |config| {
+        config.health.avoid_for = Duration::from_secs(5);
+    })
+    .await;
     for _ in 0..3 {
         assert_eq!(get(edge.addr()).await.header("x-edge-tried"), "iad:503,fra");
     }
@@ -103,20 +107,21 @@ async fn a_check_that_hangs_counts_as_bad() {
     let iad = Region::start("iad", Mode::Page).await;
     let fra = Region::start("fra", Mode::Page).await;
     let mut config = config_of(&[&iad, &fra]);
-    config.health.timeout = Duration::from_millis(50);
+    config.health.timeout = Duration::from_millis(500);
     let edge = edge_with(config).await;
     iad.set_health(Mode::Hang);
-    until(&edge, |status| status.regions[0].state == RegionState::Down).await;
-    assert!(edge.status().regions[1].healthy);
+    until(&edge, |status| {
+        status.regions[0].state == RegionState::Down && status.regions[1].healthy
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_region_that_died_comes_back_by_itself() {
     let (iad, _fra, edge) = two_regions(Mode::Page).await;
-    let addr = iad.addr;
-    drop(iad);
+    let port = iad.die();
     until(&edge, |status| status.regions[0].state == RegionState::Down).await;
-    let _iad = Region::start_at("iad", Mode::Page, addr).await;
+    let _iad = Region::start_at("iad", Mode::Page, port).await;
     until(&edge, |status| status.regions[0].healthy).await;
     assert_eq!(get(edge.addr()).await.header("x-served-by"), "iad");
 }

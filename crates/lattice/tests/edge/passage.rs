@@ -8,7 +8,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 
 use crate::region::{get, request, send, send_raw, Mode, Region};
-use crate::{config_of, edge_with, two_regions};
+use crate::{config_of, edge_with, two_regions, two_regions_with};
 
 #[tokio::test]
 async fn what_a_region_gets_is_what_the_visitor_sent() {
@@ -73,12 +73,12 @@ async fn head_gets_the_head_alone_and_fails_over() {
 
 #[tokio::test]
 async fn a_page_that_drips_is_passed_on_as_it_comes() {
-    let (_iad, fra, edge) = two_regions(Mode::Drip(12, Duration::from_millis(50))).await;
+    let (_iad, fra, edge) = two_regions(Mode::Drip(10, Duration::from_millis(500))).await;
     let reply = get(edge.addr()).await;
     assert!(reply.complete);
-    assert_eq!(reply.text(), "drip".repeat(12));
+    assert_eq!(reply.text(), "drip".repeat(10));
     assert!(
-        reply.head_after < Duration::from_millis(550),
+        reply.head_after < Duration::from_secs(5),
         "the head did not wait for the end: {:?}",
         reply.head_after
     );
@@ -95,7 +95,7 @@ async fn a_body_that_falls_silent_ends_and_is_seen_to_be_cut() {
     let reply = get(edge.addr()).await;
     assert_eq!(reply.text(), "word");
     assert!(!reply.complete);
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < Duration::from_secs(10));
 }
 
 #[tokio::test]
@@ -124,10 +124,14 @@ async fn a_large_upload_is_streamed_once_and_whole() {
 
 #[tokio::test]
 async fn a_visitor_who_pauses_in_a_large_upload_is_waited_for() {
-    let (iad, _fra, edge) = two_regions(Mode::Page).await;
+    let (iad, _fra, edge) = two_regions_with(Mode::Page, |config| {
+        config.attempt_timeout = Duration::from_secs(3);
+        config.deadline = Duration::from_secs(3);
+    })
+    .await;
     let chunks = stream::unfold(0, |sent| async move {
         if sent == 5 {
-            tokio::time::sleep(Duration::from_millis(2500)).await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
         }
         let chunk = Frame::data(Bytes::from(vec![b'x'; 20_000]));
         (sent < 10).then_some((Ok::<_, std::io::Error>(chunk), sent + 1))

@@ -14,6 +14,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::port::Port;
+
+/// Longer than any deadline of an edge here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What a region does with a request.
 #[derive(Debug, Clone)]
 pub enum Mode {
@@ -47,6 +52,7 @@ pub enum Mode {
 pub struct Region {
     pub code: &'static str,
     pub addr: SocketAddr,
+    port: Port,
     state: Arc<State>,
     _task: AbortOnDropHandle<()>,
 }
@@ -76,12 +82,12 @@ impl Seen {
 
 impl Region {
     pub async fn start(code: &'static str, mode: Mode) -> Self {
-        Self::start_at(code, mode, SocketAddr::from(([127, 0, 0, 1], 0))).await
+        Self::start_at(code, mode, Port::take()).await
     }
 
-    pub async fn start_at(code: &'static str, mode: Mode, addr: SocketAddr) -> Self {
+    pub async fn start_at(code: &'static str, mode: Mode, port: Port) -> Self {
+        let addr = port.addr;
         let listener = TcpListener::bind(addr).await.unwrap();
-        let addr = listener.local_addr().unwrap();
         let state = Arc::new(State {
             code,
             mode: Mutex::new(mode),
@@ -100,9 +106,15 @@ impl Region {
         Self {
             code,
             addr,
+            port,
             state,
             _task: AbortOnDropHandle::new(task),
         }
+    }
+
+    /// Ends it and leaves its port, which refuses connections from now on.
+    pub fn die(self) -> Port {
+        self.port
     }
 
     pub fn set(&self, mode: Mode) {
@@ -118,15 +130,17 @@ impl Region {
         self.state.hits.load(Ordering::SeqCst)
     }
 
+    pub async fn until_hits(&self, count: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.hits() < count {
+            assert!(Instant::now() < deadline, "still {} hits", self.hits());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     pub fn last_seen(&self) -> Seen {
         self.state.seen.lock().unwrap().last().unwrap().clone()
     }
-}
-
-/// A port that refuses connections.
-pub async fn dead_addr() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
 }
 
 async fn converse(mut stream: TcpStream, state: Arc<State>) {
@@ -316,8 +330,8 @@ where
         let _ = connection.await;
     }));
     let began = Instant::now();
-    let answer = tokio::time::timeout(Duration::from_secs(20), sender.send_request(request));
-    let answer = answer.await.expect("an answer within 20 s").unwrap();
+    let answer = tokio::time::timeout(PATIENCE, sender.send_request(request));
+    let answer = answer.await.expect("an answer").unwrap();
     let head_after = began.elapsed();
     let (head, mut body) = answer.into_parts();
     let mut bytes = Vec::new();
@@ -340,10 +354,11 @@ where
 /// Sends bytes as they are and returns all that comes back until the edge closes.
 pub async fn send_raw(edge: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(edge).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
+    // The edge may reset a connection whose input it did not read to the end, even while this writes: what it answered
+    // is there all the same.
+    let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer));
-    // The edge may reset a connection whose input it did not read to the end.
-    let _ = read.await.expect("the edge closes within 20 s");
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer));
+    let _ = read.await.expect("the edge closes");
     String::from_utf8_lossy(&answer).into_owned()
 }

@@ -3,17 +3,22 @@
 use std::time::Duration;
 
 use crate::region::{get, request, send, Mode, Region};
-use crate::{config_of, edge_before, edge_with, two_regions};
+use crate::{config_of, edge_before, edge_with, two_regions, two_regions_with};
 
 #[tokio::test]
 async fn post_and_patch_are_never_sent_twice() {
     let modes = [Mode::Reset, Mode::Empty, Mode::Hang, Mode::Garbage];
     for mode in modes {
         for method in ["POST", "PATCH", "PURGE"] {
-            let (iad, fra, edge) = two_regions(mode.clone()).await;
+            // A hang lasts until the deadline; a second attempt would come before it.
+            let (iad, fra, edge) = two_regions_with(mode.clone(), |config| {
+                config.attempt_timeout = Duration::from_secs(1);
+                config.deadline = Duration::from_secs(3);
+            })
+            .await;
             let reply = send(edge.addr(), request(method, &[], "a=1")).await;
             assert_eq!(reply.status, 503, "{method} {mode:?}");
-            assert!(reply.head_after < Duration::from_millis(2500));
+            assert!(reply.head_after < Duration::from_secs(10));
             assert_eq!((iad.hits(), fra.hits()), (1, 0), "{method} {mode:?}");
             assert!(reply.text().contains("may or may not"), "{}", reply.text());
         }
@@ -31,12 +36,12 @@ async fn post_moves_on_only_when_no_connection_could_be_made() {
     let mut config = config_of(&[&iad, &fra]);
     config.health.interval = Duration::from_secs(60);
     let edge = edge_with(config).await;
-    drop(iad);
+    let _iad_port = iad.die();
     let reply = send(edge.addr(), request("POST", &[], "a=1")).await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("x-edge-tried"), "iad:connect,fra");
     assert_eq!(fra.last_seen().body, b"a=1");
-    drop(fra);
+    let _fra_port = fra.die();
     let reply = send(edge.addr(), request("POST", &[], "a=1")).await;
     assert_eq!(reply.status, 503);
     assert!(reply.text().contains("Nothing was changed"));
@@ -45,7 +50,10 @@ async fn post_moves_on_only_when_no_connection_could_be_made() {
 #[tokio::test]
 async fn put_and_delete_are_sent_elsewhere_with_their_body_one_by_one() {
     for method in ["PUT", "DELETE"] {
-        let (iad, fra, edge) = two_regions(Mode::Slow(Duration::from_millis(500))).await;
+        let (iad, fra, edge) = two_regions_with(Mode::Slow(Duration::from_secs(8)), |config| {
+            config.attempt_timeout = Duration::from_secs(4);
+        })
+        .await;
         let reply = send(edge.addr(), request(method, &[], "a=1")).await;
         // The first attempt was given up, so it could not win although it would have answered.
         assert_eq!(reply.header("x-edge-tried"), "iad:timeout,fra");

@@ -11,7 +11,7 @@ mod bindings {
     wit_bindgen_wrpc::generate!({ world: "caller", path: "wit" });
 }
 
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const PROVIDER: &str = "VECHO";
 
 /// The example's binary, which cargo builds along with the tests.

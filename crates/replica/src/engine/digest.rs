@@ -25,6 +25,8 @@ pub(super) struct Comparing {
     asking: Vec<(Region, u64)>,
     /// Whom this region asked, and what it said.
     asked: Option<(Region, u64)>,
+    /// Until when that is waited for.
+    patient_until: u64,
     theirs: Option<Digest>,
     ours: Option<Digest>,
 }
@@ -64,6 +66,11 @@ impl Engine {
         if self.phase != Phase::Ready || now < self.digest_at {
             return;
         }
+        // A digest of many keys takes longer than the time between two.
+        let waits = self.comparing.asked.is_some() && now < self.comparing.patient_until;
+        if waits || self.comparing.scan.is_some() {
+            return;
+        }
         self.digest_at = now.saturating_add(self.config.digest_ms);
         let id = self.id();
         let equal = |region: &&Region| {
@@ -82,6 +89,7 @@ impl Engine {
         self.comparing.theirs = None;
         self.comparing.ours = None;
         self.comparing.asked = Some((peer.clone(), id));
+        self.comparing.patient_until = now.saturating_add(self.config.answer_ms);
         self.send(Some(peer), Message::DigestAsk(DigestAsk { id }));
         self.scan();
     }

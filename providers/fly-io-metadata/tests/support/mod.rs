@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{AAAA, TXT};
@@ -21,6 +22,20 @@ pub const FAILING: u8 = 2;
 pub const GARBAGE: u8 = 3;
 /// Answers with what is not even DNS.
 pub const NOISE: u8 = 4;
+
+/// Answers as it should, within any patient limit.
+pub const SLOW: u8 = 5;
+/// Answers as it should, when nobody waits for it any more.
+pub const LATE: u8 = 6;
+
+/// How long an answer is kept back.
+fn delay(mood: u8) -> Duration {
+    match mood {
+        SLOW => Duration::from_millis(400),
+        LATE => Duration::from_secs(8),
+        _ => Duration::ZERO,
+    }
+}
 
 /// What the name server knows.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +81,7 @@ impl Drop for DnsServer {
 }
 
 async fn serve_udp(socket: UdpSocket, zone: Zone, mood: Arc<AtomicU8>) {
+    let socket = Arc::new(socket);
     let mut question = [0; 4096];
     while let Ok((length, peer)) = socket.recv_from(&mut question).await {
         let mood = mood.load(Ordering::SeqCst);
@@ -79,7 +95,11 @@ async fn serve_udp(socket: UdpSocket, zone: Zone, mood: Arc<AtomicU8>) {
             cut.take_answers();
             answer = cut.to_vec().unwrap();
         }
-        let _ = socket.send_to(&answer, peer).await;
+        let socket = Arc::clone(&socket);
+        tokio::spawn(async move {
+            tokio::time::sleep(delay(mood)).await;
+            let _ = socket.send_to(&answer, peer).await;
+        });
     }
 }
 
@@ -95,7 +115,9 @@ async fn serve_connection(mut stream: TcpStream, zone: Zone, mood: Arc<AtomicU8>
         if stream.read_exact(&mut question).await.is_err() {
             return;
         }
-        if let Some(answer) = answer(&question, &zone, mood.load(Ordering::SeqCst)) {
+        let mood = mood.load(Ordering::SeqCst);
+        if let Some(answer) = answer(&question, &zone, mood) {
+            tokio::time::sleep(delay(mood)).await;
             let length = u16::try_from(answer.len()).unwrap();
             let _ = stream.write_u16(length).await;
             let _ = stream.write_all(&answer).await;

@@ -22,6 +22,7 @@ use keyvalue_valkey::{Store, Valkey};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use redis::aio::MultiplexedConnection;
+use redis::AsyncConnectionConfig;
 use tempfile::TempDir;
 
 /// The program of this name: `$VARIABLE`, the repository's `.tools/bin`, the PATH.
@@ -63,6 +64,13 @@ pub async fn eventually<F: Future<Output = bool>>(
     start.elapsed()
 }
 
+/// A directory in memory, where there is one: a disk that is busy with a build would hold up a server that syncs.
+fn memory() -> TempDir {
+    TempDir::new_in("/dev/shm")
+        .or_else(|_| TempDir::new())
+        .unwrap()
+}
+
 /// A `valkey-server` process.
 pub struct Server {
     pub port: u16,
@@ -80,7 +88,7 @@ impl Server {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         let mut server = Self {
             port: free_port(),
-            dir: TempDir::new().unwrap(),
+            dir: memory(),
             args,
             child: None,
         };
@@ -119,7 +127,7 @@ impl Server {
         let start = Instant::now();
         while !self.answers() {
             assert!(
-                start.elapsed() < Duration::from_secs(10),
+                start.elapsed() < region::SOON,
                 "valkey-server does not come up"
             );
             std::thread::sleep(Duration::from_millis(5));
@@ -168,10 +176,14 @@ impl Server {
         }
     }
 
-    /// A connection of the test's own, past everything under test.
+    /// A connection of the test's own, past everything under test. It is patient, as the machine may be busy.
     pub async fn admin(&self) -> MultiplexedConnection {
+        let patient = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(region::SOON))
+            .set_response_timeout(Some(region::SOON));
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        let admin = client.get_multiplexed_async_connection_with_config(&patient);
+        admin.await.unwrap()
     }
 
     /// A store with default buckets, bounds and deadline, connected.
@@ -186,7 +198,8 @@ impl Drop for Server {
     }
 }
 
-pub const DEADLINE: Duration = Duration::from_millis(800);
+/// Of a call; long, as a busy machine is no reason to fail.
+pub const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A connection that is usable.
 pub async fn connected(endpoint: Endpoint) -> Arc<Connection> {
@@ -196,14 +209,14 @@ pub async fn connected(endpoint: Endpoint) -> Arc<Connection> {
 }
 
 pub async fn usable(connection: &Connection) -> Duration {
-    eventually("usable connection", Duration::from_secs(5), || async {
+    eventually("usable connection", region::SOON, || async {
         connection.fault().is_none()
     })
     .await
 }
 
 pub async fn unusable(connection: &Connection) -> Duration {
-    eventually("unusable connection", Duration::from_secs(5), || async {
+    eventually("unusable connection", region::SOON, || async {
         connection.fault().is_some()
     })
     .await

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -35,14 +35,31 @@ mod bindings {
 }
 pub use bindings::wrpc::keyvalue::{atomics, batch, store};
 
+/// Long enough for a region to join with a lot on a busy machine.
+pub const LONG: Duration = Duration::from_secs(120);
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// The headers of a call by the component `hello`.
 fn me() -> Option<HeaderMap> {
     Some(Host::call_headers("hello", "default"))
 }
 
-async fn acknowledged(call: impl Future<Output = anyhow::Result<Result<(), store::Error>>>) {
-    let answer = tokio::time::timeout(SOON, call).await;
-    answer.expect("an answer").unwrap().unwrap();
+/// Writes until it is acknowledged. A machine that is busy may keep a Valkey from its provider's PING, and the provider
+/// is in no queue group then, for a moment; to write the same once more changes nothing.
+async fn acknowledged<F>(mut call: impl FnMut() -> F)
+where
+    F: Future<Output = anyhow::Result<Result<(), store::Error>>>,
+{
+    let give_up = Instant::now() + SOON;
+    loop {
+        let answer = tokio::time::timeout(SOON, call()).await.expect("an answer");
+        match answer {
+            Ok(Ok(())) => return,
+            other => assert!(Instant::now() < give_up, "{other:?}"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// How a call went.
@@ -51,8 +68,21 @@ pub enum Went {
     Well(u64),
     /// The provider says so, and why.
     Wrong(String),
+    /// Nobody was there to ask, so nothing was done.
+    Nobody,
     /// Nobody answered.
     Unanswered,
+}
+
+impl Went {
+    /// Whether it is certain that nothing was written.
+    pub fn did_nothing(&self) -> bool {
+        match self {
+            Self::Nobody => true,
+            Self::Wrong(reason) => !reason.contains("unknown"),
+            Self::Well(_) | Self::Unanswered => false,
+        }
+    }
 }
 
 pub struct Site {
@@ -66,7 +96,9 @@ pub struct Site {
 pub fn replicated(valkey: &Server, region: &str, more: &[(&str, &str)]) -> InterfaceLinkDefinition {
     let url = format!("redis://127.0.0.1:{}", valkey.port);
     let mut link = link("hello", "default", [("url", url.as_str())]);
-    let config = [("mode", "replicated"), ("region", region)];
+    // A busy machine is no reason for an unknown outcome. A caller waits for three seconds.
+    let patient = ("timeout_ms", "2500");
+    let config = [("mode", "replicated"), ("region", region), patient];
     for (key, value) in config.iter().chain(more) {
         link.target_config
             .insert((*key).to_owned(), (*value).to_owned());
@@ -141,20 +173,41 @@ impl Site {
             Ok(Ok(Ok(sum))) => Went::Well(sum),
             Ok(Ok(Err(store::Error::Other(reason)))) => Went::Wrong(reason),
             Ok(Ok(Err(error))) => Went::Wrong(format!("{error:?}")),
-            Ok(Err(_)) | Err(_) => Went::Unanswered,
+            // Without responders the call fails; after a provider that died, it hangs.
+            Ok(Err(_)) => Went::Nobody,
+            Err(_) => Went::Unanswered,
+        }
+    }
+
+    /// Counts once, and returns the sum. What certainly did nothing is tried again ([`acknowledged`] says why).
+    pub async fn counted(&self, key: &str) -> u64 {
+        let give_up = Instant::now() + SOON;
+        loop {
+            match self.increment(key).await {
+                Went::Well(sum) => return sum,
+                went if went.did_nothing() => assert!(Instant::now() < give_up, "{went:?}"),
+                went => panic!("{went:?}"),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Counts so many times.
+    pub async fn count(&self, key: &str, times: usize) {
+        for _ in 0..times {
+            self.counted(key).await;
         }
     }
 
     /// Sets a key, which has to go well.
     pub async fn set(&self, key: &str, value: &str) {
         let value = Bytes::copy_from_slice(value.as_bytes());
-        let call = store::set(&self.client, me(), "default", key, &value);
-        acknowledged(call).await;
+        acknowledged(|| store::set(&self.client, me(), "default", key, &value)).await;
     }
 
     /// Deletes a key, which has to go well.
     pub async fn delete(&self, key: &str) {
-        acknowledged(store::delete(&self.client, me(), "default", key)).await;
+        acknowledged(|| store::delete(&self.client, me(), "default", key)).await;
     }
 
     /// Sets many keys at once, which has to go well.
@@ -163,7 +216,7 @@ impl Site {
             .iter()
             .map(|(key, value)| (key.as_str(), value))
             .collect();
-        acknowledged(batch::set_many(&self.client, me(), "default", &entries)).await;
+        acknowledged(|| batch::set_many(&self.client, me(), "default", &entries)).await;
     }
 
     /// Everything that components can see, read past the provider.
@@ -235,6 +288,19 @@ impl Site {
     pub async fn status(&self) -> serde_json::Value {
         let status = self.get(STATUS, STATUS_KEY).await.unwrap_or_default();
         serde_json::from_str(&status).unwrap_or_default()
+    }
+
+    /// Waits until the status says what is looked for, and returns it.
+    pub async fn says<V>(&self, what: &str, find: impl Fn(&serde_json::Value) -> Option<V>) -> V {
+        let give_up = Instant::now() + LONG;
+        loop {
+            let status = self.status().await;
+            if let Some(found) = find(&status) {
+                return found;
+            }
+            assert!(Instant::now() < give_up, "never {what}: {status}");
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     pub async fn health(&self) -> String {
