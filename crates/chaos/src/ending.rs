@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use lattice::probe;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::ground::{told, Ground};
 use crate::history::{Call, Last, Outcome, Way};
@@ -17,6 +18,8 @@ use crate::store::Store;
 
 /// How long the regions may take to be in step, and then to have compared their digests.
 const DEADLINE: Duration = Duration::from_secs(120);
+/// How old a status, and what it says of others, is at most.
+const AGED: Duration = Duration::from_secs(2);
 /// How often a read is tried: a reply may be lost on its way.
 const READS: usize = 5;
 
@@ -49,11 +52,16 @@ async fn settle(
         stores.insert(region.clone(), Store::connect(ports.nats).await?);
     }
     let since = || recorder.now().saturating_sub(ending.quiet_at) / 1_000;
-    let in_step = probe::until("all regions in step", DEADLINE, || async {
-        all(&stores, is_in_step).await
-    });
-    in_step.await.map_err(told)?;
+    let in_step = || {
+        probe::until("all regions in step", DEADLINE, || async {
+            all(&stores, is_in_step).await
+        })
+    };
+    in_step().await.map_err(told)?;
     let in_step_ms = since();
+    // What a region says of itself and of others may be from before the last writes.
+    sleep(AGED).await;
+    in_step().await.map_err(told)?;
     let equal = probe::until("equal digests", DEADLINE, || async {
         all(&stores, has_equal_digests).await
     });

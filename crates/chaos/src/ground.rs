@@ -117,6 +117,12 @@ impl Ground {
             if self.stores.contains_key(&region.name) && process(region, PROVIDER).is_none() {
                 return Err(format!("{} has no {PROVIDER}", region.name));
             }
+            // Without the others, a store that is not would be asked in vain.
+            let store = region.replication.as_ref();
+            let ready = store.is_some_and(|store| store.phase == "ready");
+            if self.stores.contains_key(&region.name) && !ready {
+                return Err(format!("the store of {} is not ready", region.name));
+            }
         }
         Ok(())
     }

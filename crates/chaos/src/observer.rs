@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use redis::aio::MultiplexedConnection;
+use redis::AsyncConnectionConfig;
 use tokio::time::timeout;
 
 use crate::history::{Micros, View};
@@ -14,9 +15,11 @@ use crate::recorder::Recorder;
 use crate::store::BUCKET;
 
 /// Time between two looks.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 /// How long one look may take.
 const DEADLINE: Duration = Duration::from_secs(1);
+/// How long a Valkey on a busy machine may take to answer, where nothing waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Where the provider keeps what is no value.
 const INNER: &str = "@kv/r/";
 
@@ -108,8 +111,13 @@ fn note(
 }
 
 async fn connect(port: u16) -> anyhow::Result<MultiplexedConnection> {
+    // Each look has a deadline of its own.
+    let patient = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
-    Ok(client.get_multiplexed_async_connection().await?)
+    let connection = client.get_multiplexed_async_connection_with_config(&patient);
+    Ok(connection.await?)
 }
 
 async fn values(

@@ -16,7 +16,7 @@ use crate::fault::Fault;
 use crate::ground::Ground;
 use crate::history::{Books, History};
 use crate::measure::Window;
-use crate::observer::{observe, Shown};
+use crate::observer::{observe, Shown, PAUSE as LOOKS};
 use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::report::{Asked, Report};
@@ -52,9 +52,11 @@ pub async fn run(plan: &Plan, ground: &Ground) -> anyhow::Result<Ran> {
     let load = Load::start(&plan.asked, ground, &recorder).await?;
     let teller = AbortOnDropHandle::new(tokio::spawn(tell(Arc::clone(&recorder))));
     let rounds = faults(plan, ground, &recorder).await;
-    load.stop().await;
+    // When the last round's writes were seen everywhere has to be seen, too.
+    let lookers = load.stop().await;
     let (ending, last) = ending::wait(ground, &recorder).await;
-    drop(teller);
+    sleep(2 * LOOKS).await;
+    drop((lookers, teller));
     let mut history = recorder.take();
     history.last = last;
     history.books = match ground.visits().await {
@@ -76,7 +78,7 @@ pub async fn run(plan: &Plan, ground: &Ground) -> anyhow::Result<Ran> {
 struct Load {
     over: watch::Sender<bool>,
     clients: JoinSet<()>,
-    _lookers: JoinSet<()>,
+    lookers: JoinSet<()>,
 }
 
 impl Load {
@@ -129,14 +131,15 @@ impl Load {
         Ok(Self {
             over,
             clients,
-            _lookers: lookers,
+            lookers,
         })
     }
 
-    /// Waits until every client has finished what it does.
-    async fn stop(mut self) {
+    /// Waits until every client has finished what it does. Who only looks goes on until dropped.
+    async fn stop(mut self) -> JoinSet<()> {
         self.over.send_replace(true);
         while self.clients.join_next().await.is_some() {}
+        self.lookers
     }
 }
 

@@ -39,13 +39,16 @@ impl Warden {
         self.wake.notify_one();
     }
 
-    /// What is being done, for people.
+    /// What is being done, or is still to be done, for people.
     #[must_use]
     pub fn doing(&self) -> Option<String> {
-        self.doing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let doing = self.doing.lock().unwrap_or_else(PoisonError::into_inner);
+        let to_come = || {
+            let distrusted = self.lock();
+            let region = distrusted.first()?;
+            Some(format!("the host of {region} is to be restarted"))
+        };
+        doing.clone().or_else(to_come)
     }
 
     fn say(&self, what: Option<String>) {
