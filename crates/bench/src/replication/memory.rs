@@ -30,6 +30,25 @@ pub enum Kind {
     Text,
     /// Counted in every region.
     Counter,
+    /// The same, under a name as long as the longest that cloud-hello uses.
+    LongCounter,
+}
+
+impl Kind {
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Counter | Self::LongCounter => "counter",
+        }
+    }
+
+    /// How much less of them is stored: a counter is counted by a call for each region, texts are stored many at a time.
+    fn less(self) -> usize {
+        match self {
+            Self::Text => 1,
+            Self::Counter | Self::LongCounter => 8,
+        }
+    }
 }
 
 /// Bytes per key in one region.
@@ -58,12 +77,11 @@ impl Weight {
 /// Stores `keys` texts, or fewer counters, in empty stores of both modes, and looks how much memory grew by.
 pub async fn measure(root: &Path, regions: usize, keys: usize) -> anyhow::Result<Vec<Weight>> {
     let mut weights = Vec::new();
-    // A counter is counted by a call for each region, texts are stored many at a time.
-    for (kind, keys) in [(Kind::Text, keys), (Kind::Counter, keys / 8)] {
+    for kind in [Kind::Text, Kind::Counter, Kind::LongCounter] {
         // Valkey's tables double now and then, so what was there before would count, too.
         let mut ground = Ground::start(root, regions).await?;
         let plain = ground.plain().await?;
-        weights.push(weigh(&ground, &plain, kind, keys).await?);
+        weights.push(weigh(&ground, &plain, kind, keys / kind.less()).await?);
     }
     Ok(weights)
 }
@@ -83,7 +101,7 @@ async fn weigh(ground: &Ground, plain: &Site, kind: Kind, keys: usize) -> anyhow
                 first.site.caller.set_many(batch).await?;
             }
         }
-        Kind::Counter => {
+        Kind::Counter | Kind::LongCounter => {
             let sum = Bytes::from(ground.regions.len().to_string());
             let entries: Vec<(&str, &Bytes)> =
                 names.iter().map(|name| (name.as_str(), &sum)).collect();
@@ -178,6 +196,8 @@ fn name(kind: Kind, number: usize) -> String {
     match kind {
         Kind::Text => format!("weigh:text:{number:07}"),
         Kind::Counter => format!("weigh:count:{number:07}"),
+        // In the place of `chromeos`.
+        Kind::LongCounter => format!("visits:v1:iad:samsung-internet:{number:08}"),
     }
 }
 

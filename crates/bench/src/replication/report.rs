@@ -95,7 +95,11 @@ impl Report {
         }
         for weight in &weights {
             verdicts.push(Verdict::new(
-                format!("metadata of a {:?}", weight.kind).to_lowercase(),
+                format!(
+                    "metadata of a {} (a name of {:.0} bytes)",
+                    weight.kind.noun(),
+                    weight.name_bytes
+                ),
                 memory::ALLOWED,
                 weight.metadata_bytes(),
                 "bytes",

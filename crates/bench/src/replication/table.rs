@@ -127,6 +127,7 @@ fn weights(report: &Report) -> String {
         let what = match weight.kind {
             Kind::Text => "a text of 64 bytes, set in one region".to_owned(),
             Kind::Counter => format!("a counter, counted in {} regions", weight.regions),
+            Kind::LongCounter => "the same, under cloud-hello's longest name".to_owned(),
         };
         let bytes = [
             weight.name_bytes,
