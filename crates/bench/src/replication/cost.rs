@@ -23,6 +23,8 @@ use crate::sample::Summary;
 const VALUE_BYTES: usize = 64;
 /// Writes whose lag is timed afterwards.
 const LAGS: usize = 100;
+/// After so long a group that was started does no more than it does at rest.
+const STARTED: Duration = Duration::from_secs(10);
 /// The group that nobody runs on one machine.
 pub const ON_PAPER: usize = 35;
 
@@ -83,6 +85,8 @@ impl Spent {
 pub async fn measure(root: &Path, plan: &Plan, regions: usize) -> anyhow::Result<Cost> {
     let ground = Ground::start(root, regions).await?;
     let writer = ground.first()?;
+    // What it takes to start is not rest.
+    sleep(STARTED).await;
     let before = Reading::take(&ground).await?;
     sleep(plan.paced).await;
     let at_rest = Reading::take(&ground).await?.since(&before);
