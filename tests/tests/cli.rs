@@ -12,7 +12,6 @@ use e2e::count::Answer;
 use e2e::door::versioned;
 use e2e::program::{gone, pids, send, Foreground, Program};
 use e2e::stage::Tails;
-use e2e::verdict::EDGE;
 use e2e::wait::{seconds, until};
 use lattice::port::Ports;
 use lattice::replication;
@@ -573,17 +572,14 @@ fn neither_sigkill_nor_ctrl_c_leaves_an_orphan_and_the_counts_survive_until_up_f
 /// An answer that was not the page.
 #[derive(Debug)]
 struct Refusal {
-    sent: Instant,
     answered: Instant,
     status: u16,
 }
 
 impl Refusal {
-    /// Whether this 503 has another cause than an end that began then: it was there by then, or the
-    /// edge had asked in vain for as long as it may.
+    /// Whether this 503 has another cause than an end that began then.
     fn before(&self, end: Instant) -> bool {
-        let in_vain = self.sent < end && self.answered - self.sent >= EDGE;
-        self.status == 503 && (self.answered < end || in_vain)
+        self.status == 503 && self.answered < end
     }
 }
 
@@ -591,7 +587,6 @@ impl Refusal {
 async fn visit_to_the_end(url: String, served: Arc<AtomicUsize>) -> Vec<Refusal> {
     let mut refused = Vec::new();
     loop {
-        let sent = Instant::now();
         let Ok(answer) = reqwest::get(&url).await else {
             return refused;
         };
@@ -599,7 +594,6 @@ async fn visit_to_the_end(url: String, served: Arc<AtomicUsize>) -> Vec<Refusal>
             served.fetch_add(1, Ordering::Relaxed);
         } else {
             refused.push(Refusal {
-                sent,
                 answered: Instant::now(),
                 status: answer.status().as_u16(),
             });

@@ -19,7 +19,7 @@ use crate::store::Store;
 /// How long the regions may take to be in step, and then to have compared their digests.
 const DEADLINE: Duration = Duration::from_secs(120);
 /// How old a status, and what it says of others, is at most.
-const AGED: Duration = Duration::from_secs(2);
+const AGED: Duration = Duration::from_secs(3);
 /// How often a read is tried: a reply may be lost on its way.
 const READS: usize = 5;
 

@@ -117,7 +117,7 @@ impl Ground {
             if self.stores.contains_key(&region.name) && process(region, PROVIDER).is_none() {
                 return Err(format!("{} has no {PROVIDER}", region.name));
             }
-            // Without the others, a store that is not would be asked in vain.
+            // A region whose store is still joining has no other one to be served by when the next fault is the hub's.
             let store = region.replication.as_ref();
             let ready = store.is_some_and(|store| store.phase == "ready");
             if self.stores.contains_key(&region.name) && !ready {

@@ -99,6 +99,9 @@ pub fn watch(lattice: Weak<Lattice>, now: &Lattice) -> JoinHandle<()> {
                 // Lets the weak reference decide now and then, too.
                 () = tokio::time::sleep(ROUND) => pending = strong.urge_wadm(pending).await,
             }
+            if !strong.warden.lock().is_empty() {
+                strong.warden.say(Some("restarting hosts".into()));
+            }
             let mut again = Vec::new();
             while let Some(region) = strong.warden.next() {
                 strong

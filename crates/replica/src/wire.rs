@@ -24,6 +24,7 @@ const MAGIC: u8 = b'R';
 
 /// Beyond this, with room to count on, the script's numbers are not exact.
 const MAX_NUMBER: u64 = 1 << 52;
+const BEYOND: &str = "a number that no store counts up to";
 
 /// A message and its sender.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -225,7 +226,7 @@ fn check(message: &Message) -> Result<(), &'static str> {
         .chain(numbers)
         .any(|number| number > MAX_NUMBER)
     {
-        return Err("a number that no store counts up to");
+        return Err(BEYOND);
     }
     for (key, entry) in entries {
         check_entry(key, entry)?;
@@ -238,7 +239,7 @@ fn check_entry(key: &str, entry: &Entry) -> Result<(), &'static str> {
         return Err("a key that is the replication's own");
     }
     if entry.dots().any(|(_, seq)| seq > MAX_NUMBER) {
-        return Err("a number that no store counts up to");
+        return Err(BEYOND);
     }
     let Some(register) = &entry.register else {
         return Ok(());

@@ -286,6 +286,14 @@ fn what_would_harm_a_store_is_refused() {
         Message::Pull(pull) => pull.after = BEYOND,
         _ => unreachable!(),
     });
+    let seen = refused("page", |message| match message {
+        Message::Page(page) => page.seen = beyond(),
+        _ => unreachable!(),
+    });
+    let upto = refused("page", |message| match message {
+        Message::Page(page) => page.upto = BEYOND,
+        _ => unreachable!(),
+    });
     let end = refused("last page", |message| match message {
         Message::Page(page) => page.end = Some(beyond()),
         _ => unreachable!(),
@@ -299,9 +307,9 @@ fn what_would_harm_a_store_is_refused() {
         _ => unreachable!(),
     });
     assert_eq!(
-        [hello, pull, position, end, digest, applied],
-        [number; 6],
-        "hello, pull, position, end, digest, applied"
+        [hello, pull, position, seen, upto, end, digest, applied],
+        [number; 8],
+        "hello, pull, position, seen, upto, end, digest, applied"
     );
 
     let push = |change: &dyn Fn(&mut Push)| {
@@ -314,8 +322,23 @@ fn what_would_harm_a_store_is_refused() {
         push(&|push| change(push.entries[0].1.register.as_mut().unwrap()))
     };
     assert_eq!(push(&|push| push.last = BEYOND), number);
+    assert_eq!(push(&|push| push.first = BEYOND), number);
     assert_eq!(push(&|push| push.seen = beyond()), number);
+    let shard = |push: &mut Push| {
+        push.entries[0]
+            .1
+            .shards
+            .values_mut()
+            .for_each(|s| s.seq = BEYOND)
+    };
+    assert_eq!(push(&shard), number);
     assert_eq!(register(&|register| register.seq = BEYOND), number);
+    // The largest that is counted up to.
+    let (_, mut envelope) = messages().swap_remove(1);
+    if let Message::Push(push) = &mut envelope.message {
+        push.last = BEYOND - 1;
+    }
+    assert_eq!(decode(&encode(&envelope)), Ok(envelope));
     let stamp = WireError::Harmful("a stamp that no clock reaches");
     assert_eq!(
         register(&|register| register.stamp.at.wall_ms = BEYOND),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use replica::clock::Now;
 use replica::region::Region;
-use replica::store::Outcome;
+use replica::store::{Op, Outcome};
 use replica::vector::VersionVector;
 use replica::{Config, Effect, Event, Notice, Token};
 
@@ -99,6 +99,8 @@ pub struct World {
     pub writing: bool,
     /// Whether things go wrong.
     pub failing: bool,
+    /// Regions whose stores refuse what others wrote, as when they are out of memory.
+    pub full: BTreeSet<usize>,
     /// What is broken on purpose.
     pub bug: Option<Bug>,
     pub(crate) interpreter: Interpreter,
@@ -143,6 +145,7 @@ impl World {
             notices: BTreeMap::new(),
             writing: true,
             failing: true,
+            full: BTreeSet::new(),
             bug,
             interpreter: Interpreter::new(&script)?,
             queue: BTreeMap::new(),
@@ -340,6 +343,7 @@ impl World {
                 crate::check::difference(self, site, peer)?
             ),
             Notice::Foreign(owner) => bail!("a store belongs to {owner}"),
+            Notice::StoreFailed(_) if self.full.contains(&site) => "step failed",
             Notice::StoreFailed(why) => bail!("a step failed: {why}"),
         };
         *self.notices.entry(name).or_default() += 1;
@@ -377,7 +381,10 @@ impl World {
         };
         self.race(site, &op)?;
         let place = &mut self.sites[site];
-        let outcome = take(&self.interpreter, &mut place.data, &mut place.session, op)?;
+        let outcome = match op {
+            Op::Commit(_) if self.full.contains(&site) => Outcome::Failed("OOM".to_owned()),
+            op => take(&self.interpreter, &mut place.data, &mut place.session, op)?,
+        };
         let after = self.rng.u64(0..2);
         self.at(after, Happening::Outcome(site, life, token, outcome));
         Ok(())

@@ -9,11 +9,17 @@ use simulation::World;
 const AMS: usize = 0;
 const FRA: usize = 1;
 
-/// Two regions that serve and have written, on a network that loses nothing; nothing goes wrong by itself.
-fn pair(seed: u64) -> World {
+/// Two regions that have not begun, on a network that loses nothing; nothing goes wrong by itself.
+fn still(seed: u64) -> World {
     let mut world = World::new(Rng::with_seed(seed), 2, None).unwrap();
     world.failing = false;
     (world.weather.loss, world.weather.twice, world.weather.late) = (0, 0, 0);
+    world
+}
+
+/// The same, and they serve and have written.
+fn pair(seed: u64) -> World {
+    let mut world = still(seed);
     world.start(AMS).unwrap();
     world.start(FRA).unwrap();
     until(&mut world, "serving", |world| {
@@ -91,4 +97,33 @@ fn a_clock_an_hour_ahead_moves_no_other_one() {
     assert!(mark(&world, AMS) > world.clock(FRA).wall_ms + HOUR_MS / 2);
     // Those that it heard of within the bound are the ones from before.
     assert!(mark(&world, FRA) <= world.clock(FRA).wall_ms);
+}
+
+#[test]
+fn a_page_that_a_full_store_refuses_is_asked_for_again_with_those_behind_it() {
+    for seed in 0..20 {
+        let mut world = still(seed);
+        world.writing = false;
+        // Two pages of a pull, each of which is put in place in two steps.
+        for n in 0..14 {
+            world.sites[AMS].data.set(&format!("text{n}"), b"old");
+        }
+        world.start(AMS).unwrap();
+        until(&mut world, "serving", |world| world.sites[AMS].serving);
+        world.start(FRA).unwrap();
+        until(&mut world, "some have come", |world| {
+            world.sites[FRA].data.visible().len() > 2
+        });
+        // While the store is slow, the last page comes in.
+        world.sites[FRA].busy_until = world.now + 500;
+        world.full.insert(FRA);
+        until(&mut world, "refused", |world| {
+            world.notices.contains_key("step failed")
+        });
+        world.full.clear();
+        until(&mut world, "in step", |world| is_in_step(world).unwrap());
+        let [held, here] = [AMS, FRA].map(|site| world.sites[site].data.visible());
+        assert_eq!(held.len(), 14);
+        assert!(here == held, "seed {seed}: {} of 14 came", here.len());
+    }
 }

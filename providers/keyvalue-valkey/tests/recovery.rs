@@ -400,6 +400,7 @@ async fn a_new_region_gets_twenty_thousand_keys_while_the_others_serve() {
     println!("joined after {took:?}, {writes} writes meanwhile, slowest {slowest:?}");
     // Served in between, not one after the other had everything.
     assert!(writes >= 20, "{writes} writes within {took:?}");
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
     let mut admin = other.server.admin().await;
     let held: u64 = redis::cmd("HLEN")
         .arg("@kv/r/meta")

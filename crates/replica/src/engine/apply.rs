@@ -30,6 +30,8 @@ pub(super) enum Batch {
         cursor: Cursor,
         seen: VersionVector,
         end: Option<VersionVector>,
+        /// Whether it ends all that a region has which serves.
+        fills: bool,
         repair: bool,
         entries: Vec<(String, Entry)>,
     },
@@ -106,6 +108,8 @@ pub(super) struct Applying {
     repair: bool,
     /// The last page of a pull from this peer.
     ends: Option<Region>,
+    /// Whether that peer served when it sent it.
+    fills: bool,
 }
 
 impl Engine {
@@ -148,12 +152,14 @@ impl Engine {
                     cursor,
                     seen,
                     end,
+                    fills,
                     repair,
                     entries,
                 } => {
                     let seen = Arc::new(seen);
                     let mut applying = Applying::new(repair);
                     applying.cursor = Some((peer.clone(), cursor));
+                    applying.fills = fills;
                     if let Some(end) = end {
                         applying.raise = end;
                         applying.ends = Some(peer);
@@ -410,6 +416,9 @@ impl Engine {
         if let Some(peer) = applied.ends {
             self.pulled(&peer);
         }
+        if applied.fills {
+            self.filled();
+        }
         self.unpark();
     }
 
@@ -425,6 +434,10 @@ impl Engine {
     pub(super) fn apply_failed(&mut self) {
         self.applying = None;
         self.pulling = None;
+        // A later page would move the cursor, and at last the vector, past the one that is not in place.
+        self.inbox.retain(|batch| matches!(batch, Batch::Push(_)));
+        let loads = self.inbox.iter().map(Batch::load);
+        self.waiting = loads.fold(Load::default(), Load::plus);
     }
 
     /// Parked writes that are covered by now are dropped, those that fit on are applied.
@@ -467,6 +480,7 @@ impl Applying {
             acks: Vec::new(),
             repair,
             ends: None,
+            fills: false,
         }
     }
 

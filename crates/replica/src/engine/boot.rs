@@ -337,11 +337,10 @@ impl Engine {
         }
     }
 
-    /// All of a peer's index is here.
-    pub(super) fn filled_by(&mut self, peer: &Region) {
-        let serving = self.is_serving(peer);
+    /// All that a serving region had is here.
+    pub(super) fn filled(&mut self) {
         if let Phase::Joining { filled, .. } = &mut self.phase {
-            *filled |= serving;
+            *filled = true;
         }
     }
 

@@ -67,8 +67,9 @@ impl Engine {
             return;
         }
         // A digest of many keys takes longer than the time between two.
-        let waits = self.comparing.asked.is_some() && now < self.comparing.patient_until;
-        if waits || self.comparing.scan.is_some() {
+        let comparing = &self.comparing;
+        let patient = comparing.scan.is_some() || now < comparing.patient_until;
+        if comparing.asked.is_some() && patient {
             return;
         }
         self.digest_at = now.saturating_add(self.config.digest_ms);
@@ -144,6 +145,8 @@ impl Engine {
             self.send(Some(region), Message::Digest(digest));
         }
         self.comparing.ours = Some(ours);
+        // The other one may have more to read.
+        self.comparing.patient_until = self.now.mono_ms.saturating_add(self.config.answer_ms);
         self.compare();
     }
 

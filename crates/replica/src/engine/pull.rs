@@ -115,6 +115,11 @@ impl Engine {
         pulling.incarnation = page.incarnation;
         pulling.after = page.upto;
         pulling.ended = page.end.is_some();
+        let repair = pulling.repair;
+        let author = self.peers.get(&from).and_then(|peer| peer.author.as_ref());
+        // What it says now is of the life of its store that it serves in, and not of one set back meanwhile.
+        let same = author.is_some_and(|author| author.incarnation == page.incarnation);
+        let fills = page.end.is_some() && same && self.is_serving(&from);
         let batch = Batch::Page {
             cursor: Cursor {
                 incarnation: page.incarnation,
@@ -123,7 +128,8 @@ impl Engine {
             peer: from,
             seen: page.seen,
             end: page.end,
-            repair: pulling.repair,
+            fills,
+            repair,
             entries: page.entries,
         };
         self.enqueue(batch);
@@ -141,7 +147,6 @@ impl Engine {
 
     /// The last page of a pull is in place.
     pub(super) fn pulled(&mut self, peer: &Region) {
-        self.filled_by(peer);
         if self
             .pulling
             .as_ref()

@@ -106,7 +106,7 @@ local function stamp(ms, n)
   return whole(mark) .. ',' .. whole(counter)
 end
 
-local writes, first, adopted = ARGV, 5, 0
+local writes, first, adopted, malformed = ARGV, 5, 0, false
 
 -- ADOPT NOW KEY*: values that lay here before the group did become its oldest writes. Where plain links may have
 -- written since, what differs from its entry becomes a write of now: what a counter grew by is added, anything else is
@@ -153,7 +153,10 @@ if op == 'adopt' then
       index(key)
     elseif plain and old and (value or kind == 'none') then
       local _, _, _, _, mode, base, shards = string.match(old, PATTERN)
-      if not mode then return refuse(redis.error_reply('MALFORMED an entry has an unknown form')) end
+      if not mode then
+        malformed = true
+        break
+      end
       local sum = mode == '+' and sum_of(base, shards)
       if sum and value and is_number(value) and reaches(value, sum) then
         if value ~= sum then
@@ -234,6 +237,8 @@ if op == 'write' or op == 'adopt' then
     end
   end
   save()
+  -- What came before it is adopted: its sums are in place.
+  if malformed then return redis.error_reply('MALFORMED an entry has an unknown form') end
   if op == 'adopt' then return {'ok', whole(#replies - 1 + adopted)} end
   return replies
 end
