@@ -25,8 +25,6 @@ pub(super) struct Comparing {
     asking: Vec<(Region, u64)>,
     /// Whom this region asked, and what it said.
     asked: Option<(Region, u64)>,
-    /// Until when that is waited for.
-    patient_until: u64,
     theirs: Option<Digest>,
     ours: Option<Digest>,
 }
@@ -66,12 +64,6 @@ impl Engine {
         if self.phase != Phase::Ready || now < self.digest_at {
             return;
         }
-        // A digest of many keys takes longer than the time between two.
-        let comparing = &self.comparing;
-        let patient = comparing.scan.is_some() || now < comparing.patient_until;
-        if comparing.asked.is_some() && patient {
-            return;
-        }
         self.digest_at = now.saturating_add(self.config.digest_ms);
         let id = self.id();
         let equal = |region: &&Region| {
@@ -90,7 +82,6 @@ impl Engine {
         self.comparing.theirs = None;
         self.comparing.ours = None;
         self.comparing.asked = Some((peer.clone(), id));
-        self.comparing.patient_until = now.saturating_add(self.config.answer_ms);
         self.send(Some(peer), Message::DigestAsk(DigestAsk { id }));
         self.scan();
     }
@@ -145,8 +136,6 @@ impl Engine {
             self.send(Some(region), Message::Digest(digest));
         }
         self.comparing.ours = Some(ours);
-        // The other one may have more to read.
-        self.comparing.patient_until = self.now.mono_ms.saturating_add(self.config.answer_ms);
         self.compare();
     }
 
