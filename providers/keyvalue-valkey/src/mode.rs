@@ -55,19 +55,18 @@ fn replication(config: &mut Config<'_>) -> Result<Mode, ConfigError> {
     let group = group(config)?;
     let mut settings = Settings::new("", group, region(config)?);
     let ack = ack(config)?;
-    let seconds = |given: Option<Duration>, default| given.unwrap_or(default);
-    settings.retention = seconds(
-        config.seconds("retention_s", 10..=31_536_000)?,
-        settings.retention,
-    );
-    settings.tombstone = seconds(
-        config.seconds("tombstone_s", 1..=31_536_000)?,
-        settings.tombstone,
-    );
+    settings.retention = config
+        .seconds("retention_s", 10..=31_536_000)?
+        .unwrap_or(settings.retention);
+    settings.tombstone = config
+        .seconds("tombstone_s", 1..=31_536_000)?
+        .unwrap_or(settings.tombstone);
     settings.clock_bound = config
         .milliseconds("clock_bound_ms", 1..=60_000)?
         .unwrap_or(settings.clock_bound);
-    settings.digest = seconds(config.seconds("digest_s", 1..=86_400)?, settings.digest);
+    settings.digest = config
+        .seconds("digest_s", 1..=86_400)?
+        .unwrap_or(settings.digest);
     if settings.tombstone >= settings.retention {
         let (tombstone, retention) = (settings.tombstone.as_secs(), settings.retention.as_secs());
         let allowed = format!("less than `retention_s`, which is {retention}");

@@ -1,10 +1,12 @@
 //! Waiting for other regions to say that they have a write.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use replica::region::{Author, Region};
 use tokio::sync::Notify;
+
+use super::shared::lock;
 
 /// Lives of the store whose confirmations are kept; one writes, older ones are still confirmed.
 const MAX_AUTHORS: usize = 8;
@@ -23,7 +25,7 @@ pub(super) struct Acks {
 impl Acks {
     /// A region says up to where it has applied an author's writes.
     pub(super) fn note(&self, from: Region, author: Author, seq: u64) {
-        let mut applied = self.lock();
+        let mut applied = lock(&self.applied);
         if applied.len() >= MAX_AUTHORS && !applied.contains_key(&author) {
             applied.clear();
         }
@@ -52,14 +54,9 @@ impl Acks {
 
     /// How many regions have an author's writes up to `seq`.
     pub(super) fn confirmed(&self, author: &Author, seq: u64) -> usize {
-        self.lock().get(author).map_or(0, |regions| {
+        lock(&self.applied).get(author).map_or(0, |regions| {
             regions.values().filter(|upto| **upto >= seq).count()
         })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Applied> {
-        // Nothing panics under the lock.
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

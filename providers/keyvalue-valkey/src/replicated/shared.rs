@@ -183,7 +183,7 @@ pub(super) fn judge(settings: &Settings, run: &Arc<str>, loaded: &Loaded) -> Sta
 }
 
 /// Whose a store is, when it belongs to somebody else.
-pub(super) fn owner(settings: &Settings, loaded: &Loaded) -> Option<String> {
+fn owner(settings: &Settings, loaded: &Loaded) -> Option<String> {
     let identity = loaded.identity.as_ref()?;
     let ours = identity.group == settings.group && identity.author.region == settings.region;
     (!ours).then(|| {
@@ -200,7 +200,7 @@ pub(super) fn wall_ms() -> u64 {
     milliseconds(since.unwrap_or(Duration::ZERO))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics under these locks; what a panic elsewhere left is still whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

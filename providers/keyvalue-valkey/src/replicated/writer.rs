@@ -4,7 +4,7 @@
 //! does nothing in any other. A step that was answered `stale` did nothing, so it is taken again once the store has been
 //! looked at; a step that was not answered is never taken again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout_at, Instant};
 
 use super::push::{latest, News};
 use super::settings::Ack;
-use super::shared::{judge, owner, wall_ms, Shared, Standing};
+use super::shared::{judge, lock, wall_ms, Shared, Standing};
 use super::step;
 use crate::connection::Process;
 use crate::error::{Error, Result};
@@ -103,8 +103,8 @@ impl Writer {
             let opened = self.open(&mut process, deadline).await?;
             // Before the write: what it claims to have seen must not be newer than itself.
             let seen = self.shared.seen(&opened.run, &opened.author);
-            let outcome = opened.take(op.clone(), &mut process.connection, deadline);
-            match outcome.await? {
+            let (op, connection) = (op.clone(), &mut process.connection);
+            match take(op, &opened.session, connection, deadline, Effect::Write).await? {
                 Outcome::Written(mut written) => {
                     let entries = keys.into_iter().zip(&mut written).filter_map(entry);
                     let author = opened.author.clone();
@@ -140,32 +140,21 @@ impl Writer {
         if let Some(opened) = self.opened(&process.run) {
             return Ok(opened);
         }
-        let mut session = Session::new(process.run.as_ref().to_owned());
-        let mut step = Step::new(Op::Load);
-        let loaded = loop {
-            let arguments = step.call(&session);
-            let reply = deadline.call(&mut process.connection, &arguments, Effect::Read);
-            match step.accept(&mut session, reply.await?) {
-                None => {}
-                Some(Outcome::Loaded(loaded)) => break loaded,
-                Some(_) => return Err(Error::UnexpectedReply),
-            }
-        };
-        let foreign = owner(&self.shared.settings, &loaded);
-        let author = match (foreign, session.author()) {
-            (None, Some(author)) => author.clone(),
-            (foreign, _) => {
-                let reason = foreign.unwrap_or("it is not part of the group yet".to_owned());
-                return Err(Error::Unavailable { reason });
-            }
+        let session = Mutex::new(Session::new(process.run.as_ref().to_owned()));
+        let connection = &mut process.connection;
+        let loaded = match take(Op::Load, &session, connection, deadline, Effect::Read).await? {
+            Outcome::Loaded(loaded) => loaded,
+            _ => return Err(Error::UnexpectedReply),
         };
         if let Standing::Waits(reason) = judge(&self.shared.settings, &process.run, &loaded) {
             return Err(Error::Unavailable { reason });
         }
+        // What serves has one.
+        let identity = loaded.identity.ok_or(Error::UnexpectedReply)?;
         let opened = Arc::new(Opened {
             run: process.run.clone(),
-            author,
-            session: Mutex::new(session),
+            author: identity.author,
+            session,
         });
         *lock(&self.opened) = Some(opened.clone());
         Ok(opened)
@@ -224,20 +213,20 @@ impl Writer {
     }
 }
 
-impl Opened {
-    async fn take(
-        &self,
-        op: Op,
-        connection: &mut MultiplexedConnection,
-        deadline: Deadline,
-    ) -> Result<Outcome> {
-        let mut step = Step::new(op);
-        loop {
-            let arguments = step.call(&lock(&self.session));
-            let reply = deadline.call(connection, &arguments, Effect::Write).await?;
-            if let Some(outcome) = step.accept(&mut lock(&self.session), reply) {
-                return Ok(outcome);
-            }
+/// Takes a step, in as many calls as it needs.
+async fn take(
+    op: Op,
+    session: &Mutex<Session>,
+    connection: &mut MultiplexedConnection,
+    deadline: Deadline,
+    effect: Effect,
+) -> Result<Outcome> {
+    let mut step = Step::new(op);
+    loop {
+        let arguments = step.call(&lock(session));
+        let reply = deadline.call(connection, &arguments, effect).await?;
+        if let Some(outcome) = step.accept(&mut lock(session), reply) {
+            return Ok(outcome);
         }
     }
 }
@@ -274,9 +263,4 @@ fn key(write: &Write) -> String {
 
 fn entry((key, written): (String, &mut Written)) -> Option<(u64, String, Entry)> {
     Some((written.seq?, key, written.entry.take()?))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Nothing panics under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
