@@ -93,10 +93,7 @@ pub(crate) fn kill(
 
 /// The server process is another one; the provider notices when it connects again.
 fn restart_store(world: &mut World, site: usize) -> &'static str {
-    world.sites[site].run += 1;
-    // Connections end with the process that they lead to; whoever connects again asks for its name.
-    world.sites[site].client = None;
-    world.sites[site].stop();
+    world.sites[site].restart_store();
     let after = world.rng.u64(0..1_500);
     world.at(after, Happening::Mend(Mend::Provider(site)));
     "store restarted"

@@ -86,6 +86,14 @@ impl Site {
         self.steps.clear();
     }
 
+    /// Ends the server process, and with it the provider. Connections end with the process that they lead to; whoever
+    /// connects again asks for its name.
+    pub fn restart_store(&mut self) {
+        self.run += 1;
+        self.client = None;
+        self.stop();
+    }
+
     /// What the store covers, by its own word.
     pub fn vector(&self) -> Result<VersionVector> {
         let authors = self.data.hash("@kv/r/authors");

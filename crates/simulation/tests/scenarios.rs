@@ -46,11 +46,8 @@ fn until(world: &mut World, what: &str, is_so: impl Fn(&World) -> bool) {
 
 /// Another server process, over this disk.
 fn restart_over(world: &mut World, site: usize, disk: Data) {
-    let place = &mut world.sites[site];
-    place.data = disk;
-    place.run += 1;
-    place.client = None;
-    place.stop();
+    world.sites[site].data = disk;
+    world.sites[site].restart_store();
     world.start(site).unwrap();
 }
 

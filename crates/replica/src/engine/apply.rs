@@ -197,38 +197,33 @@ impl Engine {
     }
 
     fn add_push(&mut self, applying: &mut Applying, push: Push) {
-        let covered = |engine: &Self, applying: &Applying| {
-            engine
-                .vector
-                .get(&push.author)
-                .max(applying.raise.get(&push.author))
-        };
-        let have = covered(self, applying);
-        if push.last <= have {
-            return self.acknowledge_again(&push);
-        }
-        if push.first > have.saturating_add(1) {
-            // An earlier write is missing: writes of one author become visible in their order.
-            self.park(push);
-            return;
-        }
-        let (author, last) = (push.author.clone(), push.last);
-        let seen = Arc::new(push.seen);
-        for (key, entry) in push.entries {
-            applying.add(key, entry, seen.clone());
-        }
-        applying.raise.raise(&author, last);
-        if push.ack && !applying.acks.contains(&author) {
-            applying.acks.push(author.clone());
-        }
-        // What was parked may fit on now.
-        let next = self
-            .parked
-            .range((author.clone(), 0)..=(author.clone(), last.saturating_add(1)))
-            .next()
-            .map(|(at, _)| at.clone());
-        if let Some(parked) = next.and_then(|at| self.take_parked(&at)) {
-            self.add_push(applying, parked);
+        let mut next = Some(push);
+        while let Some(push) = next {
+            let (author, last) = (push.author, push.last);
+            let have = self.vector.get(&author).max(applying.raise.get(&author));
+            if last <= have {
+                if push.ack {
+                    self.acknowledge(author);
+                }
+                return;
+            }
+            if push.first > have.saturating_add(1) {
+                // An earlier write is missing: writes of one author become visible in their order.
+                return self.park(Push { author, ..push });
+            }
+            let seen = Arc::new(push.seen);
+            for (key, entry) in push.entries {
+                applying.add(key, entry, seen.clone());
+            }
+            applying.raise.raise(&author, last);
+            if push.ack && !applying.acks.contains(&author) {
+                applying.acks.push(author.clone());
+            }
+            // What was parked may fit on now.
+            let fitting = (author.clone(), 0)..=(author, last.saturating_add(1));
+            let parked = self.parked.range(fitting).next();
+            let parked = parked.map(|(at, _)| at.clone());
+            next = parked.and_then(|at| self.take_parked(&at));
         }
     }
 
@@ -250,12 +245,6 @@ impl Engine {
         let push = self.parked.remove(at)?;
         self.parked_load = self.parked_load.minus(Load::of(&push.entries));
         Some(push)
-    }
-
-    fn acknowledge_again(&mut self, push: &Push) {
-        if push.ack {
-            self.acknowledge(push.author.clone());
-        }
     }
 
     fn acknowledge(&mut self, author: Author) {
