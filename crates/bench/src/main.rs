@@ -34,8 +34,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use lattice::program::{on_a_worker, Interrupts};
 use lattice::Stores;
-use tokio::signal::unix::{signal, SignalKind};
+use tokio::signal::unix::SignalKind;
 
 use crate::ground::Ground;
 use crate::plan::{Cli, Part, Plan};
@@ -43,33 +44,14 @@ use crate::report::Whole;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // On a worker of the runtime, as the callers of a host are: the main thread is none.
-    let run = tokio::spawn(run(Plan::new(Cli::parse())));
-    match run
-        .await
-        .map_err(anyhow::Error::from)
-        .and_then(|ended| ended)
-    {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("bench: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    // Where the callers of a host are, too.
+    on_a_worker("bench", run(Plan::new(Cli::parse()))).await
 }
 
 /// Whether a promise is kept is printed, and never the exit code: a busy machine is no failure.
 async fn run(plan: Plan) -> anyhow::Result<ExitCode> {
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
-    let mut interrupted = std::pin::pin!(async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    });
+    let mut interrupts = Interrupts::listen(&[SignalKind::interrupt(), SignalKind::terminate()])?;
+    let mut interrupted = std::pin::pin!(interrupts.wait());
     let mut whole = Whole {
         machine: process::machine(),
         command: std::env::args()

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{bail, Context as _};
 use async_nats::HeaderMap;
 use futures::StreamExt as _;
-use lattice::application::component_id;
+use lattice::application::{component_id, target};
 use provider_harness::Host;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -52,8 +52,6 @@ pub mod keyvalue {
 use keyvalue::wrpc::keyvalue::{atomics, batch, store};
 use metadata::resiliency::cloud_metadata::service;
 
-/// The lattice that `local.wadm.yaml` is deployed on.
-const LATTICE: &str = "default";
 const BUCKET: &str = "default";
 /// Whether a call finds its client ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +73,6 @@ pub struct Probe {
 impl Probe {
     pub async fn new(nats: &async_nats::Client, way: Way) -> anyhow::Result<Self> {
         let nats = Arc::new(nats.clone());
-        let target = |component| format!("{LATTICE}.{}", component_id(component));
         let (metadata, keyvalue) = (target("kind-metadata"), target("keyvalue-valkey"));
         Ok(Self {
             metadata: (

@@ -12,23 +12,13 @@ use chaos::history::History;
 use chaos::plan::{Cli, Plan};
 use chaos::{check, keep, print, run};
 use clap::Parser as _;
-use tokio::signal::unix::{signal, SignalKind};
+use lattice::program::{on_a_worker, Interrupts};
+use tokio::signal::unix::SignalKind;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // On a worker of the runtime, where the clients are: the main thread is none.
-    let run = tokio::spawn(play(Cli::parse()));
-    match run
-        .await
-        .map_err(anyhow::Error::from)
-        .and_then(|ended| ended)
-    {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("chaos: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    // Where the clients are, too.
+    on_a_worker("chaos", play(Cli::parse())).await
 }
 
 async fn play(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -41,16 +31,8 @@ async fn play(cli: Cli) -> anyhow::Result<ExitCode> {
         plan.asked.seed,
         plan.asked.again()
     );
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
-    let mut interrupted = std::pin::pin!(async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    });
+    let mut interrupts = Interrupts::listen(&[SignalKind::interrupt(), SignalKind::terminate()])?;
+    let mut interrupted = std::pin::pin!(interrupts.wait());
     let started = Instant::now();
     let stage = |what: &str| eprintln!("{:>6.1} s  {what}", started.elapsed().as_secs_f64());
     // Dropping a lattice that is still starting kills what it started.

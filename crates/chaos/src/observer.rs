@@ -18,8 +18,8 @@ use crate::store::BUCKET;
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 /// How long one look may take.
 const DEADLINE: Duration = Duration::from_secs(1);
-/// How long a Valkey on a busy machine may take to answer, where nothing waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a Valkey on a busy machine may take to answer; each look has a deadline of its own.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Where the provider keeps what is no value.
 const INNER: &str = "@kv/r/";
 
@@ -110,8 +110,12 @@ fn note(
     values.insert(region.to_owned(), now);
 }
 
-async fn connect(port: u16) -> anyhow::Result<MultiplexedConnection> {
-    // Each look has a deadline of its own.
+/// A connection to the Valkey at `port`, past its provider. It is patient, as the machine may be busy.
+///
+/// # Errors
+///
+/// It cannot be reached.
+pub async fn connect(port: u16) -> anyhow::Result<MultiplexedConnection> {
     let patient = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))
         .set_response_timeout(Some(PATIENCE));

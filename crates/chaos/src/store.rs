@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use async_nats::connection::State;
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use lattice::application::component_id;
+use lattice::application::{component_id, target};
 use lattice::probe::loopback;
 use provider_harness::Host;
 use tokio::time::timeout;
@@ -42,8 +42,6 @@ mod bindings {
 }
 use bindings::wrpc::keyvalue::{atomics, store};
 
-/// The lattice that `local.wadm.yaml` is deployed on.
-const LATTICE: &str = "default";
 /// The component that the store is linked to.
 const COMPONENT: &str = "cloud-hello";
 /// Where the clients' keys are, apart from the page's.
@@ -91,8 +89,7 @@ impl Store {
             .await
             .with_context(|| format!("failed to connect to NATS at port {port}"))?;
         let nats = Arc::new(nats);
-        let target = format!("{LATTICE}.{}", component_id(PROVIDER));
-        let client = Client::new(Arc::clone(&nats), target, None).await?;
+        let client = Client::new(Arc::clone(&nats), target(PROVIDER), None).await?;
         Ok(Self { nats, client })
     }
 

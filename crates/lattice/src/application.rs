@@ -18,6 +18,15 @@ pub fn component_id(component: &str) -> String {
     format!("{}-{}", plain(NAME), plain(component))
 }
 
+/// The lattice that the hosts form.
+pub const LATTICE: &str = "default";
+
+/// Where calls of a provider of that application go, as wRPC has it.
+#[must_use]
+pub fn target(provider: &str) -> String {
+    format!("{LATTICE}.{}", component_id(provider))
+}
+
 /// A client of the wadm that the NATS connection reaches.
 #[must_use]
 pub fn client(nats: &async_nats::Client, lattice: &str) -> Client {

@@ -110,7 +110,7 @@ impl Lattice {
         let workspace = Workspace {
             directory: options.state_dir.clone(),
             toolbox: Toolbox::find(&options.root)?,
-            lattice: "default".into(),
+            lattice: application::LATTICE.into(),
         };
         manifest::check_images(
             &options.manifest,

@@ -8,7 +8,7 @@
 //! * how it is kept running: [`launch`] and [`supervise`] (processes), [`warden`] (hosts that went
 //!   deaf), [`process_tree`] (providers);
 //! * what is deployed: [`manifest`], [`application`], [`artifact`];
-//! * how one talks to it: [`control`], [`status`], [`replication`], [`cli`];
+//! * how one talks to it: [`control`], [`status`], [`replication`], [`cli`], [`program`];
 //! * where it lives: [`workspace`], [`toolbox`], [`port`], [`region`], [`stores`], [`config`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -29,6 +29,7 @@ pub mod place;
 pub mod port;
 pub mod probe;
 pub mod process_tree;
+pub mod program;
 pub mod region;
 pub mod replication;
 pub mod status;

@@ -1,9 +1,8 @@
 //! Visitors and neighbours in the store who mean no good, or know no better.
 
 use e2e::stage::Running;
-use e2e::wait::seconds;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd};
+use redis::Cmd;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -165,15 +164,9 @@ pub struct Stores(Vec<MultiplexedConnection>);
 
 impl Stores {
     pub async fn of(running: &Running) -> Self {
-        // The defaults, half a second and one, are short for a busy machine.
-        let patient = AsyncConnectionConfig::new()
-            .set_response_timeout(Some(seconds(20)))
-            .set_connection_timeout(Some(seconds(20)));
         let mut connections = Vec::new();
         for port in running.store_ports() {
-            let client = redis::Client::open(format!("redis://127.0.0.1:{port}/0")).unwrap();
-            let connection = client.get_multiplexed_async_connection_with_config(&patient);
-            connections.push(connection.await.unwrap());
+            connections.push(chaos::observer::connect(port).await.unwrap());
         }
         Self(connections)
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{signal, SignalKind};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use crate::control;
 use crate::error::Error;
 use crate::lattice::{self, Lattice, Options};
+use crate::program::Interrupts;
 use crate::workspace::{log_path, open_log};
 
 /// Runs a lattice until Ctrl-C, SIGTERM or `lattice down`.
@@ -99,25 +100,12 @@ async fn show(lattice: &Lattice) {
     }
 }
 
-struct Interrupts(Vec<tokio::signal::unix::Signal>);
-
-impl Interrupts {
-    async fn wait(&mut self) {
-        let waits = self.0.iter_mut().map(|signal| Box::pin(signal.recv()));
-        futures::future::select_all(waits).await;
-    }
-}
-
 fn interrupts() -> Result<Interrupts, Error> {
-    [
+    Interrupts::listen(&[
         SignalKind::interrupt(),
         SignalKind::terminate(),
         SignalKind::hangup(),
-    ]
-    .into_iter()
-    .map(signal)
-    .collect::<Result<Vec<_>, _>>()
-    .map(Interrupts)
+    ])
     .map_err(|source| Error::Spawn {
         name: "the signal handlers".into(),
         source,
