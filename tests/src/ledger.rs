@@ -104,6 +104,15 @@ impl Load {
         }
     }
 
+    /// Two visitors from every region, who have got a few pages each before something happens and come for as long as it
+    /// does.
+    pub async fn during(running: &Running, what: impl AsyncFnOnce(&Self)) -> Ledger {
+        let load = Self::start(running, 2).await;
+        load.pages(5).await;
+        what(&load).await;
+        load.finish(running).await
+    }
+
     /// Waits until `more` requests have been answered from now on, well or badly.
     pub async fn answers(&self, more: usize) {
         let target = self.entries().len() + more;

@@ -22,23 +22,22 @@ const REVIVED: Duration = seconds(20);
 #[test]
 fn a_killed_region_costs_no_visitor_a_request_and_serves_again_within_20_s() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        running.lattice.kill("iad", None, false).await.unwrap();
-        load.pages(15).await;
-        passed_by(running, "iad").await;
+        let ledger = Load::during(running, async |load| {
+            running.lattice.kill("iad", None, false).await.unwrap();
+            load.pages(15).await;
+            passed_by(running, "iad").await;
 
-        let asked = Instant::now();
-        running.lattice.revive("iad", None).await.unwrap();
-        assert!(
-            asked.elapsed() < REVIVED,
-            "revived after {:?}",
-            asked.elapsed()
-        );
-        load.served("iad", "iad").await;
-        load.pages(5).await;
-
-        let ledger = load.finish(running).await;
+            let asked = Instant::now();
+            running.lattice.revive("iad", None).await.unwrap();
+            assert!(
+                asked.elapsed() < REVIVED,
+                "revived after {:?}",
+                asked.elapsed()
+            );
+            load.served("iad", "iad").await;
+            load.pages(5).await;
+        })
+        .await;
         ledger.spotless(BOUND);
         ledger.balanced();
     });
@@ -47,11 +46,11 @@ fn a_killed_region_costs_no_visitor_a_request_and_serves_again_within_20_s() {
 #[test]
 fn a_killed_metadata_provider_costs_no_visitor_a_request() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        running.crash("fra", "kind-metadata").await;
-        load.pages(15).await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            running.crash("fra", "kind-metadata").await;
+            load.pages(15).await;
+        })
+        .await;
         ledger.spotless(BOUND);
         ledger.balanced();
     });
@@ -60,11 +59,11 @@ fn a_killed_metadata_provider_costs_no_visitor_a_request() {
 #[test]
 fn a_killed_wadm_costs_no_visitor_a_request() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        running.crash("home", "wadm").await;
-        load.pages(15).await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            running.crash("home", "wadm").await;
+            load.pages(15).await;
+        })
+        .await;
         ledger.spotless(BOUND);
         ledger.balanced_by_region();
     });
@@ -73,15 +72,15 @@ fn a_killed_wadm_costs_no_visitor_a_request() {
 #[test]
 fn a_paused_region_is_passed_by_until_it_is_healed() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        running.lattice.pause("sin", None).await.unwrap();
-        passed_by(running, "sin").await;
-        load.pages(15).await;
-        running.lattice.heal(Some("sin")).await.unwrap();
-        load.served("sin", "sin").await;
-        load.pages(5).await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            running.lattice.pause("sin", None).await.unwrap();
+            passed_by(running, "sin").await;
+            load.pages(15).await;
+            running.lattice.heal(Some("sin")).await.unwrap();
+            load.served("sin", "sin").await;
+            load.pages(5).await;
+        })
+        .await;
         ledger.spotless(BOUND);
         ledger.balanced();
     });
@@ -90,12 +89,12 @@ fn a_paused_region_is_passed_by_until_it_is_healed() {
 #[test]
 fn a_killed_store_provider_costs_no_visitor_a_request() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        running.crash("fra", "keyvalue-valkey").await;
-        load.pages(15).await;
-        load.served("fra", "fra").await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            running.crash("fra", "keyvalue-valkey").await;
+            load.pages(15).await;
+            load.served("fra", "fra").await;
+        })
+        .await;
         ledger.spotless(BOUND);
         ledger.balanced_by_region();
     });
@@ -104,33 +103,33 @@ fn a_killed_store_provider_costs_no_visitor_a_request() {
 #[test]
 fn a_killed_store_costs_no_visitor_a_request_and_catches_up() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        // Held: other regions' stores serve, and this one misses what they count.
-        let killed = running.lattice.kill("sin", Some("valkey"), true).await;
-        killed.unwrap();
-        load.pages(20).await;
-        until("sin being missed", seconds(30), || async {
-            match running.in_step().await {
-                Err(missing) if missing.contains("sin") => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
+        let ledger = Load::during(running, async |load| {
+            // Held: other regions' stores serve, and this one misses what they count.
+            let killed = running.lattice.kill("sin", Some("valkey"), true).await;
+            killed.unwrap();
+            load.pages(20).await;
+            until("sin being missed", seconds(30), || async {
+                match running.in_step().await {
+                    Err(missing) if missing.contains("sin") => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            })
+            .await;
+            let revived = running.lattice.revive("sin", Some("valkey")).await;
+            revived.unwrap();
+            load.served("sin", "sin").await;
+            load.pages(5).await;
         })
         .await;
-        let revived = running.lattice.revive("sin", Some("valkey")).await;
-        revived.unwrap();
-        load.served("sin", "sin").await;
-        load.pages(5).await;
-        let ledger = load.finish(running).await;
         ledger.spotless(BOUND);
         ledger.balanced_by_region();
 
         // And once more as a crash, which nobody mends but the supervision.
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        running.crash("iad", "valkey").await;
-        load.pages(15).await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            running.crash("iad", "valkey").await;
+            load.pages(15).await;
+        })
+        .await;
         ledger.spotless(BOUND);
         ledger.balanced_by_region();
     });
@@ -139,14 +138,14 @@ fn a_killed_store_costs_no_visitor_a_request_and_catches_up() {
 #[test]
 fn a_killed_hub_comes_back_and_what_is_deployed_afterwards_takes_effect() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        let hosts = running.hosts(None);
-        running.crash("home", "hub").await;
-        load.pages(10).await;
-        running.restarted(&hosts).await;
-        load.pages(5).await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            let hosts = running.hosts(None);
+            running.crash("home", "hub").await;
+            load.pages(10).await;
+            running.restarted(&hosts).await;
+            load.pages(5).await;
+        })
+        .await;
         ledger.spotless(BOUND);
         // A host that is restarted runs its component before its metadata provider.
         ledger.balanced();
@@ -159,22 +158,22 @@ fn a_killed_hub_comes_back_and_what_is_deployed_afterwards_takes_effect() {
 #[test]
 fn without_a_hub_every_region_goes_on_alone_and_all_agree_afterwards() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        let hosts = running.hosts(None);
-        let killed = running.lattice.kill("home", None, false).await;
-        killed.unwrap();
-        // Each by itself.
-        load.pages(20).await;
-        for region in running.regions() {
-            load.served(&region, &region).await;
-        }
-        assert!(running.in_step().await.is_err());
-        running.lattice.revive("home", None).await.unwrap();
-        load.pages(10).await;
-        running.restarted(&hosts).await;
-        load.pages(5).await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            let hosts = running.hosts(None);
+            let killed = running.lattice.kill("home", None, false).await;
+            killed.unwrap();
+            // Each by itself.
+            load.pages(20).await;
+            for region in running.regions() {
+                load.served(&region, &region).await;
+            }
+            assert!(running.in_step().await.is_err());
+            running.lattice.revive("home", None).await.unwrap();
+            load.pages(10).await;
+            running.restarted(&hosts).await;
+            load.pages(5).await;
+        })
+        .await;
         ledger.spotless(BOUND);
         ledger.balanced();
     });
@@ -183,26 +182,26 @@ fn without_a_hub_every_region_goes_on_alone_and_all_agree_afterwards() {
 #[test]
 fn a_region_that_was_cut_off_goes_on_and_hears_what_is_deployed_after_the_heal() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        let host = running.hosts(Some("fra"));
-        running.lattice.cut("fra", Direction::Both).unwrap();
-        until("fra being missed at home", seconds(30), || async {
-            let status = running.status().await;
-            let home = status.regions[0].replication.as_ref().ok_or("no status")?;
-            let fra = home.peers.iter().find(|peer| peer.region.as_str() == "fra");
-            match fra {
-                Some(fra) if !fra.live => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
+        let ledger = Load::during(running, async |load| {
+            let host = running.hosts(Some("fra"));
+            running.lattice.cut("fra", Direction::Both).unwrap();
+            until("fra being missed at home", seconds(30), || async {
+                let status = running.status().await;
+                let home = status.regions[0].replication.as_ref().ok_or("no status")?;
+                let fra = home.peers.iter().find(|peer| peer.region.as_str() == "fra");
+                match fra {
+                    Some(fra) if !fra.live => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            })
+            .await;
+            load.served("fra", "fra").await;
+            load.pages(10).await;
+            running.lattice.heal(Some("fra")).await.unwrap();
+            running.restarted(&host).await;
+            load.served("fra", "fra").await;
         })
         .await;
-        load.served("fra", "fra").await;
-        load.pages(10).await;
-        running.lattice.heal(Some("fra")).await.unwrap();
-        running.restarted(&host).await;
-        load.served("fra", "fra").await;
-        let ledger = load.finish(running).await;
         ledger.spotless(BOUND);
         ledger.balanced();
 

@@ -15,11 +15,11 @@ static STAGE: Stage = Stage::single_store("single-store", "iad,fra", 80);
 #[test]
 fn a_killed_store_provider_is_back_by_itself_with_every_count() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        running.crash("home", "keyvalue-valkey").await;
-        load.pages(10).await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            running.crash("home", "keyvalue-valkey").await;
+            load.pages(10).await;
+        })
+        .await;
         ledger.civil(BOUND);
         ledger.balanced_by_region();
     });
@@ -28,32 +28,32 @@ fn a_killed_store_provider_is_back_by_itself_with_every_count() {
 #[test]
 fn a_killed_store_means_503_until_it_is_back_by_itself_with_every_count() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        // Held, so that visitors see what it is to be without a store.
-        running
-            .lattice
-            .kill("home", Some("valkey"), true)
-            .await
-            .unwrap();
-        refused(&load).await;
-        unavailable(running).await;
-        running
-            .lattice
-            .revive("home", Some("valkey"))
-            .await
-            .unwrap();
-        load.pages(10).await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            // Held, so that visitors see what it is to be without a store.
+            running
+                .lattice
+                .kill("home", Some("valkey"), true)
+                .await
+                .unwrap();
+            refused(load).await;
+            unavailable(running).await;
+            running
+                .lattice
+                .revive("home", Some("valkey"))
+                .await
+                .unwrap();
+            load.pages(10).await;
+        })
+        .await;
         ledger.civil(BOUND);
         ledger.balanced_by_region();
 
         // And once more as a crash, which nobody mends but the supervision.
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        running.crash("home", "valkey").await;
-        load.pages(10).await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            running.crash("home", "valkey").await;
+            load.pages(10).await;
+        })
+        .await;
         ledger.civil(BOUND);
         ledger.balanced_by_region();
     });
@@ -62,24 +62,24 @@ fn a_killed_store_means_503_until_it_is_back_by_itself_with_every_count() {
 #[test]
 fn a_hub_that_stays_dead_means_503_until_it_is_revived_with_every_count() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        let hosts = running.hosts(None);
-        // In this topology the way to the store leads through the hub.
-        running
-            .lattice
-            .kill("home", Some("hub"), true)
-            .await
-            .unwrap();
-        refused(&load).await;
-        unavailable(running).await;
-        load.answers(60).await;
-        unavailable(running).await;
-        running.lattice.revive("home", Some("hub")).await.unwrap();
-        load.pages(10).await;
-        running.restarted(&hosts).await;
-        load.pages(5).await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            let hosts = running.hosts(None);
+            // In this topology the way to the store leads through the hub.
+            running
+                .lattice
+                .kill("home", Some("hub"), true)
+                .await
+                .unwrap();
+            refused(load).await;
+            unavailable(running).await;
+            load.answers(60).await;
+            unavailable(running).await;
+            running.lattice.revive("home", Some("hub")).await.unwrap();
+            load.pages(10).await;
+            running.restarted(&hosts).await;
+            load.pages(5).await;
+        })
+        .await;
         ledger.civil(BOUND);
         ledger.balanced_by_region();
     });
@@ -88,14 +88,14 @@ fn a_hub_that_stays_dead_means_503_until_it_is_revived_with_every_count() {
 #[test]
 fn a_crashed_hub_means_503_until_it_is_back_by_itself_with_every_count() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        let hosts = running.hosts(None);
-        running.crash("home", "hub").await;
-        load.pages(10).await;
-        running.restarted(&hosts).await;
-        load.pages(5).await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            let hosts = running.hosts(None);
+            running.crash("home", "hub").await;
+            load.pages(10).await;
+            running.restarted(&hosts).await;
+            load.pages(5).await;
+        })
+        .await;
         ledger.civil(BOUND);
         // A host that is restarted runs its component before its metadata provider.
         ledger.balanced();
@@ -105,18 +105,18 @@ fn a_crashed_hub_means_503_until_it_is_back_by_itself_with_every_count() {
 #[test]
 fn what_holds_no_data_may_die_and_costs_no_visitor_a_request() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        running.lattice.kill("fra", None, false).await.unwrap();
-        load.served("fra", "iad").await;
-        load.pages(10).await;
-        running.lattice.revive("fra", None).await.unwrap();
-        load.served("fra", "fra").await;
-        running.crash("iad", "kind-metadata").await;
-        load.pages(10).await;
-        running.crash("home", "wadm").await;
-        load.pages(10).await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            running.lattice.kill("fra", None, false).await.unwrap();
+            load.served("fra", "iad").await;
+            load.pages(10).await;
+            running.lattice.revive("fra", None).await.unwrap();
+            load.served("fra", "fra").await;
+            running.crash("iad", "kind-metadata").await;
+            load.pages(10).await;
+            running.crash("home", "wadm").await;
+            load.pages(10).await;
+        })
+        .await;
         ledger.spotless(BOUND);
         ledger.balanced();
     });
@@ -125,18 +125,18 @@ fn what_holds_no_data_may_die_and_costs_no_visitor_a_request() {
 #[test]
 fn a_region_that_was_cut_off_costs_no_visitor_a_request_and_serves_again_after_the_heal() {
     STAGE.play(async |running| {
-        let load = Load::start(running, 2).await;
-        load.pages(5).await;
-        let host = running.hosts(Some("fra"));
-        running.lattice.cut("fra", Direction::Both).unwrap();
-        // Its own visitors are answered by the other region.
-        load.served("fra", "iad").await;
-        load.pages(10).await;
-        running.lattice.heal(Some("fra")).await.unwrap();
-        running.restarted(&host).await;
-        load.served("fra", "fra").await;
-        load.pages(5).await;
-        let ledger = load.finish(running).await;
+        let ledger = Load::during(running, async |load| {
+            let host = running.hosts(Some("fra"));
+            running.lattice.cut("fra", Direction::Both).unwrap();
+            // Its own visitors are answered by the other region.
+            load.served("fra", "iad").await;
+            load.pages(10).await;
+            running.lattice.heal(Some("fra")).await.unwrap();
+            running.restarted(&host).await;
+            load.served("fra", "fra").await;
+            load.pages(5).await;
+        })
+        .await;
         ledger.spotless(BOUND);
         ledger.balanced();
     });
