@@ -25,7 +25,7 @@ pub use collector::{Collector, Point};
 pub use host::{link, Host, LinkAnswers};
 pub use http::{HttpServer, Reply};
 pub use nats::NatsServer;
-pub use process::{command, Process};
+pub use process::{command, traced, Process};
 
 /// Tries `attempt` every 20 ms until it succeeds, at most for `limit`.
 ///

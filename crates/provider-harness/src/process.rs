@@ -26,6 +26,14 @@ pub fn command(binary: impl AsRef<Path>) -> Command {
     command
 }
 
+/// A [`command`] for a provider that logs all that it ever would.
+#[must_use]
+pub fn traced(binary: impl AsRef<Path>) -> Command {
+    let mut command = command(binary);
+    command.env("RUST_LOG", "trace");
+    command
+}
+
 impl Process {
     /// Starts the provider as a child of this process, and hands it its host data.
     ///

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use provider_harness::{command, eventually, link, NatsServer, Process};
+use provider_harness::{command, eventually, link, traced, NatsServer, Process};
 use support::{binary, greet, greeted, host, start, PATIENCE};
 
 const MISSING: &str = "component `hello` has no link `default` to this provider";
@@ -143,9 +143,7 @@ async fn a_link_that_never_arrived_is_fetched_without_a_restart() {
     );
     let _inventory = host.answer_inventory([("region", "iad")]).await.unwrap();
     let _links = host.answer_links([lost.clone()]).await.unwrap();
-    let mut command = command(binary());
-    command.env("RUST_LOG", "trace");
-    let provider = Process::start(command, &host).await.unwrap();
+    let provider = Process::start(traced(binary()), &host).await.unwrap();
     // Nobody has called: a provider that waits for a link to serve at all is not called without it.
     eventually(PATIENCE, || async {
         anyhow::ensure!(provider.log().contains("link is ready"));
@@ -252,9 +250,7 @@ async fn neither_password_nor_values_reach_the_log_at_the_finest_level() {
         .await
         .with_login("demo", "hunter2")
         .with_link(link("hello", "default", [("greeting", "sesame")]));
-    let mut command = command(binary());
-    command.env("RUST_LOG", "trace");
-    let provider = Process::start(command, &host).await.unwrap();
+    let provider = Process::start(traced(binary()), &host).await.unwrap();
     greeted(&host, Ok("sesame, World")).await;
     host.delete_link(link("hello", "default", [("greeting", "sesame")]))
         .await

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use provider_harness::metadata::{get_until, Error, Metadata};
-use provider_harness::{command, eventually, link, Host, HttpServer, NatsServer, Process, Reply};
+use provider_harness::{
+    command, eventually, link, traced, Host, HttpServer, NatsServer, Process, Reply,
+};
 use support::{DnsServer, Zone, FAILING, GARBAGE, GOOD, LATE, NOISE, SILENT, SLOW};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_fly-io-metadata");
@@ -48,13 +50,6 @@ async fn host(nats: &NatsServer, dns: &DnsServer) -> Host {
 
 async fn start(host: &Host) -> Process {
     Process::start(command(BINARY), host).await.unwrap()
-}
-
-/// Tells all that it ever would.
-async fn start_traced(host: &Host) -> Process {
-    let mut command = command(BINARY);
-    command.env("RUST_LOG", "trace");
-    Process::start(command, host).await.unwrap()
 }
 
 async fn answer(host: &Host) -> Metadata {
@@ -251,7 +246,7 @@ async fn with_a_token_the_machines_api_names_the_regions() {
     let host = with_api(&nats, &dns, &api).await;
     let labels = [("fly_machine_id", MACHINE), ("fly_region", "tau")];
     let _inventory = host.answer_inventory(labels).await.unwrap();
-    let provider = start_traced(&host).await;
+    let provider = Process::start(traced(BINARY), &host).await.unwrap();
     let metadata = answer(&host).await;
     assert_eq!(metadata.region.name, "Tau Ceti, Space");
     assert_eq!(metadata.region.city.as_deref(), Some("Tau Ceti"));
@@ -292,7 +287,7 @@ async fn a_token_in_plain_config_is_refused() {
     let dns = DnsServer::start(zone()).await;
     let host = host(&nats, &dns).await.with_config([("token", TOKEN)]);
     let _inventory = host.answer_inventory([]).await.unwrap();
-    let provider = start_traced(&host).await;
+    let provider = Process::start(traced(BINARY), &host).await.unwrap();
     let refused = |answer: &Result<Metadata, Error>| {
         matches!(answer, Err(Error::Misconfigured(reason))
             if reason == "config key `token` must be given as a secret, not as config")

@@ -14,14 +14,13 @@ mod wan;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use cutter::{Cutter, Point};
 use nix::libc::SIGKILL;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
-use provider_harness::{Host, NatsServer};
+use provider_harness::NatsServer;
 use redis::AsyncCommands as _;
-use site::{digests_agree, in_step, store, Site, Went};
+use site::{digests_agree, in_step, Site, Went};
 use support::region::SOON;
 use support::{eventually, Server};
 use wan::Wan;
@@ -58,17 +57,9 @@ impl Write {
     }
 
     async fn once(self, site: &Site) -> Went {
-        if matches!(self, Self::Increment) {
-            return site.increment(KEY).await;
-        }
-        let (me, value) = (Host::call_headers("hello", "default"), self.value());
-        let value = Bytes::from_static(value.as_bytes());
-        let call = store::set(&site.client, Some(me), "default", KEY, &value);
-        match tokio::time::timeout(Duration::from_secs(3), call).await {
-            Ok(Ok(Ok(()))) => Went::Well(1),
-            Ok(Ok(Err(error))) => Went::Wrong(format!("{error:?}")),
-            Ok(Err(_)) => Went::Nobody,
-            Err(_) => Went::Unanswered,
+        match self {
+            Self::Increment => site.increment(KEY).await,
+            Self::Set => site.set_once(KEY, self.value()).await,
         }
     }
 

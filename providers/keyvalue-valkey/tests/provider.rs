@@ -6,7 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use provider_harness::{command, link, Host, NatsServer, Process};
+use provider_harness::{link, traced, Host, NatsServer, Process};
 use support::{eventually, Server};
 use wasmcloud_provider_sdk::InterfaceLinkDefinition;
 
@@ -52,10 +52,8 @@ fn from(component: &str) -> Option<async_nats::HeaderMap> {
 
 /// Starts the provider; `valkey` becomes the host label of that name.
 async fn start(host: &Host, valkey: &str) -> Process {
-    let mut command = command(env!("CARGO_BIN_EXE_keyvalue-valkey"));
-    command
-        .env("RUST_LOG", "trace")
-        .env("OTEL_RESOURCE_ATTRIBUTES", format!("valkey={valkey}"));
+    let mut command = traced(env!("CARGO_BIN_EXE_keyvalue-valkey"));
+    command.env("OTEL_RESOURCE_ATTRIBUTES", format!("valkey={valkey}"));
     Process::start(command, host).await.unwrap()
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use provider_harness::metadata::{get, get_until, Error, Metadata};
-use provider_harness::{command, eventually, link, Host, HttpServer, NatsServer, Process, Reply};
+use provider_harness::{
+    command, eventually, link, traced, Host, HttpServer, NatsServer, Process, Reply,
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kind-metadata");
 
@@ -21,13 +23,6 @@ async fn host(nats: &NatsServer) -> Host {
 
 async fn start(host: &Host) -> Process {
     Process::start(command(BINARY), host).await.unwrap()
-}
-
-/// Tells all that it ever would.
-async fn start_traced(host: &Host) -> Process {
-    let mut command = command(BINARY);
-    command.env("RUST_LOG", "trace");
-    Process::start(command, host).await.unwrap()
 }
 
 async fn answer(host: &Host) -> Metadata {
@@ -175,7 +170,7 @@ async fn in_a_cluster_the_node_says_where_it_is_and_failures_change_nothing() {
     let account = service_account();
     let host = in_cluster(&nats, &api, &account).await;
     let _inventory = host.answer_inventory([("region", "iad")]).await.unwrap();
-    let provider = start_traced(&host).await;
+    let provider = Process::start(traced(BINARY), &host).await.unwrap();
     let metadata = answer(&host).await;
     assert_eq!(metadata.region.code, "eu-west-1");
     assert_eq!(metadata.instance_id, "node-7");

@@ -81,6 +81,20 @@ pub enum Went {
     Unanswered,
 }
 
+async fn went<T>(
+    call: impl Future<Output = anyhow::Result<Result<T, store::Error>>>,
+    well: impl FnOnce(T) -> u64,
+) -> Went {
+    match tokio::time::timeout(Duration::from_secs(3), call).await {
+        Ok(Ok(Ok(answer))) => Went::Well(well(answer)),
+        Ok(Ok(Err(store::Error::Other(reason)))) => Went::Wrong(reason),
+        Ok(Ok(Err(error))) => Went::Wrong(format!("{error:?}")),
+        // Without responders the call fails; after a provider that died, it hangs.
+        Ok(Err(_)) => Went::Nobody,
+        Err(_) => Went::Unanswered,
+    }
+}
+
 impl Went {
     /// Whether it is certain that nothing was written.
     pub fn did_nothing(&self) -> bool {
@@ -176,14 +190,14 @@ impl Site {
 
     pub async fn increment(&self, key: &str) -> Went {
         let call = atomics::increment(&self.client, me(), "default", key, 1);
-        match tokio::time::timeout(Duration::from_secs(3), call).await {
-            Ok(Ok(Ok(sum))) => Went::Well(sum),
-            Ok(Ok(Err(store::Error::Other(reason)))) => Went::Wrong(reason),
-            Ok(Ok(Err(error))) => Went::Wrong(format!("{error:?}")),
-            // Without responders the call fails; after a provider that died, it hangs.
-            Ok(Err(_)) => Went::Nobody,
-            Err(_) => Went::Unanswered,
-        }
+        went(call, |sum| sum).await
+    }
+
+    /// Sets a key, once; well is one.
+    pub async fn set_once(&self, key: &str, value: &str) -> Went {
+        let value = Bytes::copy_from_slice(value.as_bytes());
+        let call = store::set(&self.client, me(), "default", key, &value);
+        went(call, |()| 1).await
     }
 
     /// Counts once, and returns the sum. What certainly did nothing is tried again ([`acknowledged`] says why).
