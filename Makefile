@@ -34,7 +34,7 @@ build: setup ## Build every program, and the artifacts to deploy into build/
 
 check: setup ## Formatting, lints, vendored WIT, manifests and deployment trees
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features e2e/lattice-tests -- -D warnings
 	cargo clippy --locked --target wasm32-wasip2 $(COMPONENTS:%=--package %) -- -D warnings
 	cd wit && sha256sum --check --quiet deps.lock
 	deploy/check.sh
