@@ -92,6 +92,9 @@ fn join(mut news: Vec<News>) -> Vec<News> {
             }
         }
     }
+    for news in &mut joined {
+        news.entries = latest(std::mem::take(&mut news.entries));
+    }
     joined
 }
 
@@ -112,12 +115,14 @@ impl News {
             self.seen = next.seen;
         }
         self.entries.extend(next.entries);
-        self.entries = latest(std::mem::take(&mut self.entries));
     }
 }
 
 /// Of a key that was written several times, the last entry: it holds all before it.
 pub(super) fn latest(entries: Vec<(String, Entry)>) -> Vec<(String, Entry)> {
+    if entries.len() < 2 {
+        return entries;
+    }
     let mut places = HashMap::with_capacity(entries.len());
     let mut latest: Vec<(String, Entry)> = Vec::with_capacity(entries.len());
     for (key, entry) in entries {
