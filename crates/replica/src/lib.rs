@@ -7,6 +7,7 @@
 //!
 //! - [`region`], [`clock`], [`vector`]: who writes, when, and who has it
 //! - [`entry`], [`merge`]: what is kept about a key, and the one merge rule
+//! - [`origin`]: what a store was filled from
 //! - [`store`]: the atomic steps of a region's store, and the script that takes them
 //! - [`wire`]: what regions say to each other
 //! - [`Engine`]: what a region does about all that: `step(event, now) -> effects`
@@ -19,6 +20,7 @@ mod engine;
 pub mod entry;
 pub mod merge;
 pub mod number;
+pub mod origin;
 pub mod region;
 pub mod store;
 pub mod vector;

@@ -10,12 +10,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Entry;
+use crate::origin::Origin;
 use crate::region::{Author, Incarnation, Region};
 use crate::store::METADATA;
 use crate::vector::VersionVector;
 
 /// The version of the protocol that this code speaks.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Messages beyond this are refused unread.
 pub const MAX_BYTES: usize = 64 << 20;
@@ -71,6 +72,8 @@ pub struct Hello {
     pub asks: bool,
     /// The regions that it knows.
     pub members: Vec<Region>,
+    /// Its own store, and those that it was filled from.
+    pub origins: Vec<Origin>,
 }
 
 /// Writes of one author, in their order.
@@ -221,8 +224,14 @@ fn check(message: &Message) -> Result<(), &'static str> {
         Message::Digest(digest) => ([Some(&digest.vector), None], [0, 0], &[][..]),
     };
     let covered = vectors.into_iter().flatten().flat_map(VersionVector::iter);
+    let origins = match message {
+        Message::Hello(hello) => &hello.origins[..],
+        _ => &[],
+    };
+    let taken = origins.iter().flat_map(|origin| &origin.lives);
     if covered
         .map(|(_, seq)| seq)
+        .chain(taken.map(|(_, seq)| *seq))
         .chain(numbers)
         .any(|number| number > MAX_NUMBER)
     {

@@ -9,6 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use replica::clock::{Hlc, Stamp};
 use replica::entry::{Entry, Register, Replaced, Shard, ShardId};
+use replica::origin::Origin;
 use replica::region::{Author, Region};
 use replica::vector::VersionVector;
 use replica::wire::{
@@ -18,6 +19,16 @@ use replica::wire::{
 
 fn author(text: &str) -> Author {
     text.parse().unwrap()
+}
+
+fn origin(region: &str, lives: &[(u64, u64)]) -> Origin {
+    let lives = lives
+        .iter()
+        .map(|(life, seq)| ((*life).try_into().unwrap(), *seq));
+    Origin {
+        region: region.parse().unwrap(),
+        lives: lives.collect(),
+    }
 }
 
 fn envelope(message: Message) -> Envelope {
@@ -101,6 +112,7 @@ fn messages() -> Vec<(&'static str, Envelope)> {
                 ready: true,
                 asks: false,
                 members: vec![region("fra"), region("sin")],
+                origins: vec![origin("iad", &[(1, 300)]), origin("fra", &[(1, 0), (2, 9)])],
             })),
         ),
         (
@@ -278,6 +290,10 @@ fn what_would_harm_a_store_is_refused() {
         Message::Hello(hello) => hello.vector = beyond(),
         _ => unreachable!(),
     });
+    let origin = refused("hello", |message| match message {
+        Message::Hello(hello) => hello.origins[0].lives[0].1 = BEYOND,
+        _ => unreachable!(),
+    });
     let pull = refused("pull", |message| match message {
         Message::Pull(pull) => pull.vector = beyond(),
         _ => unreachable!(),
@@ -307,9 +323,9 @@ fn what_would_harm_a_store_is_refused() {
         _ => unreachable!(),
     });
     assert_eq!(
-        [hello, pull, position, seen, upto, end, digest, applied],
-        [number; 8],
-        "hello, pull, position, seen, upto, end, digest, applied"
+        [hello, origin, pull, position, seen, upto, end, digest, applied],
+        [number; 9],
+        "hello, origin, pull, position, seen, upto, end, digest, applied"
     );
 
     let push = |change: &dyn Fn(&mut Push)| {

@@ -94,7 +94,8 @@ impl World {
         self.carry_out(site, &[Write::Set(entries[at].0.clone(), value)])
     }
 
-    fn carry_out(&mut self, site: usize, writes: &[Write]) -> Result<()> {
+    /// Has a component of a region write, through a provider instance; nothing if the store takes no writes.
+    pub fn carry_out(&mut self, site: usize, writes: &[Write]) -> Result<()> {
         let now_ms = self.clock(site).wall_ms;
         let covered = self.vector(site)?;
         let Some((mut session, seen)) = self.sites[site].client.take() else {

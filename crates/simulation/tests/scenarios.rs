@@ -2,26 +2,30 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use fastrand::Rng;
-use simulation::check::{describe, is_in_step};
+use replica::store::Write;
+use simulation::check::{describe, is_in_step, values};
 use simulation::valkey::Data;
 use simulation::World;
 
 const AMS: usize = 0;
 const FRA: usize = 1;
+const GRU: usize = 2;
+const IAD: usize = 3;
 
-/// Two regions that have not begun, on a network that loses nothing; nothing goes wrong by itself.
-fn still(seed: u64) -> World {
-    let mut world = World::new(Rng::with_seed(seed), 2, None).unwrap();
+/// Regions that have not begun, on a network that loses nothing; nothing goes wrong by itself.
+fn still(seed: u64, sites: usize) -> World {
+    let mut world = World::new(Rng::with_seed(seed), sites, None).unwrap();
     world.failing = false;
     (world.weather.loss, world.weather.twice, world.weather.late) = (0, 0, 0);
     world
 }
 
 /// The same, and they serve and have written.
-fn pair(seed: u64) -> World {
-    let mut world = still(seed);
-    world.start(AMS).unwrap();
-    world.start(FRA).unwrap();
+fn serving(seed: u64, sites: usize) -> World {
+    let mut world = still(seed, sites);
+    for site in 0..sites {
+        world.start(site).unwrap();
+    }
     until(&mut world, "serving", |world| {
         world.sites.iter().all(|site| site.serving)
     });
@@ -51,6 +55,36 @@ fn restart_over(world: &mut World, site: usize, disk: Data) {
     world.start(site).unwrap();
 }
 
+/// Parts a region from all others, both ways. What was on its way arrives.
+fn isolate(world: &mut World, site: usize) {
+    for other in (0..world.sites.len()).filter(|other| *other != site) {
+        world.cut.extend([(site, other), (other, site)]);
+    }
+    world.run(world.now + 100).unwrap();
+}
+
+/// Regions that serve, and an old copy of one's disk that holds what was deleted since then, and forgotten by all.
+fn with_old_copy(seed: u64, sites: usize) -> (World, Data) {
+    let mut world = serving(seed, sites);
+    let gone = |world: &World| !world.sites[FRA].data.visible().contains_key("gone");
+    let write = Write::Set("gone".to_owned(), "v".into());
+    world.carry_out(AMS, &[write]).unwrap();
+    until(&mut world, "there", |world| !gone(world));
+    let old = world.sites[FRA].data.clone();
+    world.run(world.now + 10_000).unwrap();
+    // Components write tombstones over, too.
+    world.writing = false;
+    let delete = Write::Delete("gone".to_owned());
+    world.carry_out(AMS, &[delete]).unwrap();
+    until(&mut world, "in step", |world| is_in_step(world).unwrap());
+    until(&mut world, "without tombstones", |world| {
+        let mut sites = world.sites.iter();
+        sites.all(|site| site.data.sorted("@kv/r/dead").is_empty())
+    });
+    assert!(gone(&world), "seed {seed}");
+    (world, old)
+}
+
 /// The wall time that a store's clock has reached.
 fn mark(world: &World, site: usize) -> u64 {
     world.sites[site].data.hash("@kv/r/state")["m"]
@@ -61,7 +95,7 @@ fn mark(world: &World, site: usize) -> u64 {
 #[test]
 fn a_region_that_emptied_itself_and_one_that_forgot_do_not_wait_for_each_other() {
     for seed in 0..20 {
-        let mut world = pair(seed);
+        let mut world = serving(seed, 2);
         let old = world.sites[FRA].data.clone();
         world.run(world.now + 4_000).unwrap();
         world.writing = false;
@@ -85,7 +119,7 @@ fn a_region_that_emptied_itself_and_one_that_forgot_do_not_wait_for_each_other()
 #[test]
 fn a_clock_an_hour_ahead_moves_no_other_one() {
     const HOUR_MS: u64 = 3_600_000;
-    let mut world = pair(1);
+    let mut world = serving(1, 2);
     world.sites[AMS].clock_ms = i64::try_from(HOUR_MS).unwrap();
     world.run(world.now + 4_000).unwrap();
     world.writing = false;
@@ -99,7 +133,7 @@ fn a_clock_an_hour_ahead_moves_no_other_one() {
 #[test]
 fn a_page_that_a_full_store_refuses_is_asked_for_again_with_those_behind_it() {
     for seed in 0..20 {
-        let mut world = still(seed);
+        let mut world = still(seed, 2);
         world.writing = false;
         // Two pages of a pull, each of which is put in place in two steps.
         for n in 0..14 {
@@ -122,5 +156,109 @@ fn a_page_that_a_full_store_refuses_is_asked_for_again_with_those_behind_it() {
         let [held, here] = [AMS, FRA].map(|site| world.sites[site].data.visible());
         assert_eq!(held.len(), 14);
         assert!(here == held, "seed {seed}: {} of 14 came", here.len());
+    }
+}
+
+#[test]
+fn what_was_filled_from_an_old_copy_starts_anew_with_it() {
+    for seed in 0..20 {
+        let (mut world, old) = with_old_copy(seed, 3);
+        // Who knows better is away.
+        isolate(&mut world, GRU);
+        world.sites[AMS].stop();
+        restart_over(&mut world, FRA, old);
+        until(&mut world, "serving", |world| world.sites[FRA].serving);
+        restart_over(&mut world, AMS, Data::default());
+        until(&mut world, "serving", |world| world.sites[AMS].serving);
+        world.cut.clear();
+        until(&mut world, "in step", |world| is_in_step(world).unwrap());
+        world.run(world.now + 10_000).unwrap();
+        values(&world).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    }
+}
+
+#[test]
+fn what_began_alone_and_then_took_from_an_old_copy_starts_anew_with_it() {
+    for seed in 0..20 {
+        let (mut world, old) = with_old_copy(seed, 3);
+        isolate(&mut world, GRU);
+        isolate(&mut world, AMS);
+        restart_over(&mut world, FRA, old);
+        restart_over(&mut world, AMS, Data::default());
+        until(&mut world, "serving", |world| {
+            world.sites[AMS].serving && world.sites[FRA].serving
+        });
+        world.cut.remove(&(AMS, FRA));
+        world.cut.remove(&(FRA, AMS));
+        until(&mut world, "filled", |world| {
+            let (ams, fra) = (world.vector(AMS).unwrap(), world.vector(FRA).unwrap());
+            ams.includes(&fra)
+        });
+        world.cut.clear();
+        until(&mut world, "in step", |world| is_in_step(world).unwrap());
+        world.run(world.now + 10_000).unwrap();
+        values(&world).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    }
+}
+
+#[test]
+fn what_was_filled_from_there_in_turn_starts_anew_though_the_old_copy_is_gone() {
+    for seed in 0..20 {
+        let (mut world, old) = with_old_copy(seed, 4);
+        isolate(&mut world, GRU);
+        world.sites[AMS].stop();
+        world.sites[IAD].stop();
+        restart_over(&mut world, FRA, old);
+        until(&mut world, "serving", |world| world.sites[FRA].serving);
+        restart_over(&mut world, AMS, Data::default());
+        until(&mut world, "serving", |world| world.sites[AMS].serving);
+        world.sites[FRA].stop();
+        restart_over(&mut world, IAD, Data::default());
+        until(&mut world, "serving", |world| world.sites[IAD].serving);
+        // The one in between is heard of by nobody either.
+        isolate(&mut world, AMS);
+        world.cut.remove(&(GRU, IAD));
+        world.cut.remove(&(IAD, GRU));
+        until(&mut world, "filled", |world| {
+            let (iad, gru) = (world.vector(IAD).unwrap(), world.vector(GRU).unwrap());
+            world.sites[IAD].serving && iad.includes(&gru)
+        });
+        world.cut.clear();
+        world.start(FRA).unwrap();
+        until(&mut world, "in step", |world| is_in_step(world).unwrap());
+        world.run(world.now + 10_000).unwrap();
+        values(&world).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    }
+}
+
+#[test]
+fn a_region_that_started_anew_knows_after_a_restart_for_whom_it_keeps_tombstones() {
+    for seed in 0..20 {
+        let mut world = serving(seed, 2);
+        let old = world.sites[AMS].data.clone();
+        world.run(world.now + 4_000).unwrap();
+        world.writing = false;
+        until(&mut world, "in step", |world| is_in_step(world).unwrap());
+        restart_over(&mut world, AMS, old);
+        until(&mut world, "anew", |world| {
+            let anew = world.notices.contains_key("starts anew");
+            anew && world.sites[AMS].serving && is_in_step(world).unwrap()
+        });
+        world.run(world.now + 1_000).unwrap();
+        let write = Write::Set("gone".to_owned(), "v".into());
+        world.carry_out(AMS, &[write]).unwrap();
+        until(&mut world, "in step", |world| is_in_step(world).unwrap());
+
+        isolate(&mut world, AMS);
+        let delete = Write::Delete("gone".to_owned());
+        world.carry_out(AMS, &[delete]).unwrap();
+        let disk = world.sites[AMS].data.clone();
+        restart_over(&mut world, AMS, disk);
+        // More than any age at which tombstones go.
+        world.run(world.now + 20_000).unwrap();
+        world.cut.clear();
+        until(&mut world, "in step", |world| is_in_step(world).unwrap());
+        world.run(world.now + 10_000).unwrap();
+        values(&world).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
     }
 }

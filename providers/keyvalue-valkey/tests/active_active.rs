@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use provider_harness::{link, Host, NatsServer, Process};
+use replica::wire::VERSION;
 use site::{in_step, owned, replicated, Site, Went};
 use support::region::SOON;
 use support::{eventually, free_port, Server};
@@ -168,17 +169,17 @@ async fn garbage_and_foreign_versions_are_refused_named_and_harmless() {
     let mut said = stranger.subscribe("wasmkv.test.default.all").await.unwrap();
     let hello = said.next().await.unwrap().payload.to_vec();
     said.unsubscribe().await.unwrap();
-    assert_eq!(hello[..2], *b"R\x01");
+    assert_eq!(hello[..2], [b'R', VERSION]);
     let neighbour = |version: u8| [b"R", &[version][..], &hello[2..]].concat();
     let half = hello[..hello.len() / 2].to_vec();
     let garbage: [&[u8]; 9] = [
-        &neighbour(2),
-        &neighbour(0),
+        &neighbour(VERSION + 1),
+        &neighbour(VERSION - 1),
         &half,
         &[&hello[..], b"and more"].concat(),
         b"",
         b"hello",
-        b"R\x01nonsense",
+        &[b"R", &[VERSION][..], b"nonsense"].concat(),
         b"C\x01too short",
         b"C\x09a part of a message of another version",
     ];
@@ -204,9 +205,12 @@ async fn garbage_and_foreign_versions_are_refused_named_and_harmless() {
     for site in [&one, &other] {
         eventually("named in the log", SOON, || async {
             let log = site.log();
+            let named = |version: u8| {
+                log.contains(&format!("version {version}, this is version {VERSION}"))
+            };
             log.contains("a replication message is refused")
-                && log.contains("protocol version 2, this is version 1")
-                && log.contains("protocol version 0, this is version 1")
+                && named(VERSION + 1)
+                && named(VERSION - 1)
         })
         .await;
         let log = site.log();

@@ -117,7 +117,7 @@ impl Engine {
         if push.author.region != from {
             return self.refuse_impostor(from, push.author);
         }
-        if !self.phase.takes_in() || push.first > push.last {
+        if !self.phase.takes_in() || push.first > push.last || !self.takes_from(&from) {
             return;
         }
         self.enqueue(Batch::Push(push));

@@ -91,6 +91,8 @@ impl Engine {
         self.tasks.clear();
         self.author = None;
         self.lineage.clear();
+        self.young = false;
+        self.origins.clear();
         self.vector = VersionVector::default();
         self.cursors.clear();
         self.inbox.clear();
@@ -139,10 +141,12 @@ impl Engine {
     fn refresh(&mut self, loaded: &Loaded) {
         self.vector.merge(&loaded.vector);
         self.emptied = loaded.emptied;
+        self.origins.add(&loaded.origins);
         self.give_up(&loaded.forgotten);
         self.note_lags();
         if let Some(identity) = &loaded.identity {
             self.lineage.clone_from(&identity.lineage);
+            self.young = identity.young;
         }
         self.check_memory(&loaded.vector);
     }
@@ -252,10 +256,13 @@ impl Engine {
         );
     }
 
-    /// Wall time and a number of this engine's own: another life of the region has neither.
+    /// Wall time and a number of this engine's own: another life of the region has neither. Later than the store's
+    /// earlier lives, whatever the clock does.
     fn new_incarnation(&mut self) -> Option<Incarnation> {
-        let wall = (self.now.wall_ms << 16) | (self.id() & 0xffff);
-        Incarnation::try_from(wall).ok()
+        let lives = self.lineage.iter().map(|life| u64::from(life.incarnation));
+        let last = lives.max().map_or(0, |last| last >> 16);
+        let time = self.now.wall_ms.max(last.saturating_add(1));
+        Incarnation::try_from((time << 16) | (self.id() & 0xffff)).ok()
     }
 
     pub(super) fn minted(&mut self) {
@@ -293,6 +300,8 @@ impl Engine {
                         self.is_serving(region) && self.vector.includes(goal)
                     });
                 if late && reached && asked && filled && !self.is_approving() {
+                    // Whoever forgets tombstones after a restart has to know for whom they are kept.
+                    self.keep_members();
                     self.approve(store::Phase::Ready);
                 }
             }
@@ -366,12 +375,12 @@ impl Engine {
         self.waiting = super::apply::Load::default();
         self.pulling = None;
         self.serving.clear();
-        self.store(
-            Task::Wipe,
-            Op::Wipe {
-                rows: self.config.rows,
-            },
-        );
+        self.wipe();
+    }
+
+    fn wipe(&mut self) {
+        let rows = self.config.rows;
+        self.store(Task::Wipe, Op::Wipe { rows });
     }
 
     pub(super) fn wiped(&mut self, left: u64) {
@@ -381,12 +390,7 @@ impl Engine {
         if left == 0 {
             self.reload();
         } else {
-            self.store(
-                Task::Wipe,
-                Op::Wipe {
-                    rows: self.config.rows,
-                },
-            );
+            self.wipe();
         }
     }
 }

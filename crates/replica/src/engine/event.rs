@@ -101,6 +101,8 @@ pub enum Reason {
     Restarted,
     /// It forgot something that others remember.
     RolledBack,
+    /// It was filled from a store that had forgotten something.
+    FilledFromCopy,
 }
 
 /// A message that was refused, and whose it was.

@@ -6,6 +6,7 @@ mod collect;
 mod config;
 mod digest;
 mod event;
+mod origins;
 mod peer;
 mod pull;
 mod serve;
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::apply::Applying;
 use self::boot::Phase;
 use self::digest::Comparing;
+use self::origins::Origins;
 use self::peer::Peer;
 use self::pull::Pulling;
 use self::serve::Serving;
@@ -51,6 +53,9 @@ pub struct Engine {
     lineage: Vec<Author>,
     suspicion: Option<(Author, u64)>,
     emptied: bool,
+    /// Whether the store is being filled for the first time.
+    young: bool,
+    origins: Origins,
     vector: VersionVector,
     cursors: BTreeMap<Region, Cursor>,
     peers: BTreeMap<Region, Peer>,
@@ -95,6 +100,7 @@ enum Task {
     Wipe,
     Scan,
     Members,
+    Origins,
 }
 
 impl Engine {
@@ -114,6 +120,8 @@ impl Engine {
             lineage: Vec::new(),
             suspicion: None,
             emptied: false,
+            young: false,
+            origins: Origins::default(),
             vector: VersionVector::default(),
             cursors: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -259,7 +267,7 @@ impl Engine {
             Task::ApplyRead | Task::ApplyCommit => self.apply_failed(),
             Task::Serve(id) => self.serving.retain(|serving| serving.id != *id),
             Task::Scan => self.comparing = Comparing::default(),
-            Task::Mint | Task::Approve | Task::Wipe => self.reload(),
+            Task::Mint | Task::Approve | Task::Origins | Task::Wipe => self.reload(),
             Task::Load | Task::Dead | Task::Collect | Task::Beat | Task::Members => {}
         }
     }

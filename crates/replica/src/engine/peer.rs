@@ -2,6 +2,7 @@
 
 use super::boot::Phase;
 use super::{Engine, Notice, Reason, Task};
+use crate::origin::Origin;
 use crate::region::{Author, Region};
 use crate::store::Op;
 use crate::vector::VersionVector;
@@ -15,6 +16,8 @@ const MAX_MEMBERS: usize = 256;
 pub(super) struct Peer {
     pub(super) author: Option<Author>,
     pub(super) vector: VersionVector,
+    /// Its own store, and those that it was filled from.
+    pub(super) origins: Vec<Origin>,
     pub(super) ready: bool,
     /// When it was last heard in this engine's life.
     pub(super) heard: Option<u64>,
@@ -80,7 +83,7 @@ impl Engine {
         }
     }
 
-    fn keep_members(&mut self) {
+    pub(super) fn keep_members(&mut self) {
         let now = self.now;
         let members: Vec<(Region, String)> = self
             .peers
@@ -113,6 +116,7 @@ impl Engine {
             asks: std::mem::take(&mut self.hello_asks),
             // The evicted ones, too: who has never heard of them would forget tombstones that they need.
             members: self.peers.keys().cloned().collect(),
+            origins: self.all_origins(),
         };
         self.send(None, Message::Hello(hello));
     }
@@ -133,6 +137,7 @@ impl Engine {
         news |= std::mem::take(&mut peer.evicted);
         peer.author = Some(hello.author.clone());
         peer.vector.clone_from(&hello.vector);
+        peer.origins.clone_from(&hello.origins);
         peer.ready = hello.ready;
         peer.heard = Some(now.mono_ms);
         peer.clock_offset_ms = offset(hello.wall_ms, now.wall_ms);
@@ -144,7 +149,7 @@ impl Engine {
         if news {
             self.keep_members();
         }
-        self.check_memory_against(&hello.vector);
+        self.check_memories_against(&hello.vector);
         self.boot_heard(&hello.author, &hello.vector);
         self.compare_vectors(&from);
         self.note_lags();
@@ -213,6 +218,12 @@ impl Engine {
         } else {
             peer.behind_since.get_or_insert(self.now.mono_ms);
         }
+    }
+
+    /// What a peer remembers may show that this store, or one that it was filled from, was set back.
+    pub(super) fn check_memories_against(&mut self, theirs: &VersionVector) {
+        self.check_memory_against(theirs);
+        self.check_origins_against(theirs);
     }
 
     /// A peer remembers more of what was written here than is here: this store was set back.

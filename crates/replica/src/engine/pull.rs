@@ -47,15 +47,19 @@ impl Engine {
             // Now and then without need, so that the next pull in need has little to read.
             let due = missing || now.saturating_sub(peer.pulled_at) >= self.config.pull_ms;
             let reachable = now >= peer.shy_until && self.is_live(region);
-            (due && reachable).then(|| self.vector.behind(&peer.vector))
+            (due && reachable && self.may_take_from(region))
+                .then(|| self.vector.behind(&peer.vector))
         };
         let most = self
             .peers
             .iter()
             .filter_map(|(region, peer)| Some((due(region, peer)?, region)))
             .max();
-        if let Some((_, region)) = most {
-            self.start_pull(region.clone(), false);
+        let Some(region) = most.map(|(_, region)| region.clone()) else {
+            return;
+        };
+        if self.takes_from(&region) {
+            self.start_pull(region, false);
         }
     }
 
@@ -105,12 +109,20 @@ impl Engine {
     }
 
     pub(super) fn page(&mut self, from: Region, page: Page) {
+        let Some(pulling) = &self.pulling else {
+            return;
+        };
+        if pulling.waits_for != Some(page.id) || pulling.peer != from {
+            return;
+        }
+        // The peer may have heard more since its hello, and what it covers is about to be covered here.
+        self.check_memories_against(page.end.as_ref().unwrap_or(&page.seen));
+        if !self.phase.takes_in() {
+            return;
+        }
         let Some(pulling) = &mut self.pulling else {
             return;
         };
-        if pulling.waits_for != Some(page.id) || pulling.peer != from || !self.phase.takes_in() {
-            return;
-        }
         pulling.waits_for = None;
         pulling.incarnation = page.incarnation;
         pulling.after = page.upto;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::clock::Hlc;
 use crate::entry::Entry;
+use crate::origin::Origin;
 use crate::region::{Author, Incarnation, Region};
 use crate::vector::VersionVector;
 
@@ -93,6 +94,11 @@ pub enum Op {
     },
     /// Takes a number for no write.
     Beat,
+    /// Keeps what the store is filled from, each in place of what was kept of the same store.
+    Origins {
+        /// Those that are new.
+        origins: Vec<Origin>,
+    },
     /// Keeps what is known about members.
     Members {
         /// Per region.
@@ -207,6 +213,8 @@ pub struct Loaded {
     pub cursors: Vec<(Region, Cursor)>,
     /// What was kept about members.
     pub members: Vec<(Region, String)>,
+    /// What it was filled from.
+    pub origins: Vec<Origin>,
     /// Whether the store emptied itself and was not filled since: others have what it had.
     pub emptied: bool,
     /// Whether links in plain mode may have written to it since it was replicated.
@@ -228,6 +236,8 @@ pub struct Identity {
     pub run: String,
     /// Whether components may use it.
     pub phase: Phase,
+    /// Whether components never might since it was last empty: it is being filled.
+    pub young: bool,
 }
 
 /// The answer to one [`Write`].

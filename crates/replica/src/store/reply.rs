@@ -6,6 +6,7 @@ use super::op::{Cursor, Identity, Loaded, Op, Outcome, Page, Phase, Row, Version
 use super::session::Value;
 use crate::blob::{self, Authors, BlobError};
 use crate::entry::Entry;
+use crate::origin::Origin;
 use crate::region::{Author, Region};
 use crate::vector::VersionVector;
 
@@ -98,12 +99,16 @@ fn parse(op: &Op, value: &Value, authors: &Authors) -> Parsed<Outcome> {
         Op::Adopt { .. } | Op::Beat | Op::Collect { .. } | Op::Wipe { .. } => {
             Outcome::Count(number(list.first().ok_or(Problem::Malformed)?)?)
         }
-        Op::Commit(_) | Op::Mint { .. } | Op::Approve { .. } | Op::Members { .. } => Outcome::Done,
+        Op::Commit(_)
+        | Op::Mint { .. }
+        | Op::Approve { .. }
+        | Op::Members { .. }
+        | Op::Origins { .. } => Outcome::Done,
     })
 }
 
 fn loaded(list: &[Value], authors: &Authors) -> Parsed<Loaded> {
-    let [state, vector, _, members, emptied, plain, forgotten] = list else {
+    let [state, vector, _, members, emptied, plain, forgotten, origins] = list else {
         return Err(Problem::Malformed);
     };
     let mut loaded = Loaded {
@@ -122,6 +127,9 @@ fn loaded(list: &[Value], authors: &Authors) -> Parsed<Loaded> {
             region.parse().map_err(|_| Problem::Malformed)?,
             kept.to_owned(),
         ));
+    }
+    for (store, lives) in pairs(origins)? {
+        loaded.origins.push(origin(store, lives)?);
     }
     let mut fields = std::collections::BTreeMap::new();
     for (name, field) in pairs(state)? {
@@ -163,8 +171,22 @@ fn loaded(list: &[Value], authors: &Authors) -> Parsed<Loaded> {
             "wiping" => Phase::Wiping,
             _ => return Err(Problem::Malformed),
         },
+        young: fields.contains_key("y"),
     });
     Ok(loaded)
+}
+
+fn origin(store: &str, lives: &str) -> Parsed<Origin> {
+    let store: Author = store.parse().map_err(|_| Problem::Malformed)?;
+    let lives = lives.split(',').map(|life| {
+        let (incarnation, seq) = life.split_once('=').ok_or(Problem::Malformed)?;
+        let incarnation = incarnation.parse().map_err(|_| Problem::Malformed)?;
+        Ok((incarnation, digits(seq)?))
+    });
+    Ok(Origin {
+        region: store.region,
+        lives: lives.collect::<Parsed<_>>()?,
+    })
 }
 
 fn written(writes: &[Write], list: &[Value], authors: &Authors) -> Parsed<Vec<Written>> {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::op::{Commit, Op, Phase, Write};
 use crate::blob::{self, Authors};
+use crate::origin::Origin;
 use crate::region::Author;
 
 /// The script's name for a step.
@@ -23,6 +24,7 @@ pub(super) fn name(op: &Op) -> &'static str {
         Op::Wipe { .. } => "wipe",
         Op::Beat => "beat",
         Op::Members { .. } => "members",
+        Op::Origins { .. } => "origins",
     }
 }
 
@@ -116,6 +118,11 @@ pub(super) fn arguments(op: &Op, authors: &Authors) -> Vec<Bytes> {
             .iter()
             .flat_map(|(region, kept)| [text(region), kept.clone().into()])
             .collect(),
+        Op::Origins { origins } => origins
+            .iter()
+            .filter_map(|origin| Some([text(&origin.store()?), lives(origin)]))
+            .flatten()
+            .collect(),
     }
 }
 
@@ -156,6 +163,12 @@ fn commit_arguments(commit: &Commit, authors: &Authors) -> Vec<Bytes> {
         }
     }
     arguments
+}
+
+fn lives(origin: &Origin) -> Bytes {
+    let lives = origin.lives.iter();
+    let lives: Vec<String> = lives.map(|(life, seq)| format!("{life}={seq}")).collect();
+    lives.join(",").into()
 }
 
 fn phase_name(phase: Phase) -> Bytes {

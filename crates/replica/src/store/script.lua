@@ -6,19 +6,21 @@
 --
 -- The visible value of KEY lies at KEY; all else lies at:
 --   state    hash   g group, r region, i incarnation, u run, f phase (adopting|joining|ready|wiping), a own author number, l own authors,
---                   q own last number, p index head, m and n clock mark (milliseconds, counter), c:REGION cursor
+--                   y there until components may write for the first time, q own last number, p index head, m and n clock mark (milliseconds, counter), c:REGION cursor
 --   meta     hash   KEY -> entry (src/blob.rs)
 --   index    zset   KEY by the position of its last change here
 --   dead     zset   KEY by the wall time of its delete here
 --   vector   hash   author number -> covered number (the own current author is at state.q)
 --   authors  hash   author number -> name, 'n:' name -> number, 'next'
 --   members  hash   REGION -> what the engine keeps about it
+--   origins  hash   what the store was filled from: REGION/FIRST LIFE -> LIFE=NUMBER,…
 --   emptied  string there while a store that emptied itself has not been filled again
 --   plain    string there when links in plain mode may have written since the store was replicated
 --   forget   set    regions that an operator has given up: they are neither waited for nor listened to
 --   leader   string which of a region's provider instances talks to the other regions, until it expires
 local STATE, META, INDEX, DEAD = '@kv/r/state', '@kv/r/meta', '@kv/r/index', '@kv/r/dead'
 local VECTOR, AUTHORS, MEMBERS = '@kv/r/vector', '@kv/r/authors', '@kv/r/members'
+local ORIGINS = '@kv/r/origins'
 local LEADER, EMPTIED, PLAIN, FORGET = '@kv/r/leader', '@kv/r/emptied', '@kv/r/plain', '@kv/r/forget'
 local MAX = '18446744073709551615'
 
@@ -329,10 +331,10 @@ if op == 'page' then
   return replies
 end
 
--- LOAD -> {'ok', state, vector, authors, members, emptied, plain, forget}
+-- LOAD -> {'ok', state, vector, authors, members, emptied, plain, forget, origins}
 if op == 'load' then
   return {'ok', call('HGETALL', STATE), call('HGETALL', VECTOR), call('HGETALL', AUTHORS), call('HGETALL', MEMBERS),
-    call('GET', EMPTIED) or '', call('GET', PLAIN) or '', call('SMEMBERS', FORGET)}
+    call('GET', EMPTIED) or '', call('GET', PLAIN) or '', call('SMEMBERS', FORGET), call('HGETALL', ORIGINS)}
 end
 
 local function number_of(name)
@@ -357,6 +359,7 @@ if op == 'mint' then
   own, seq = number_of(ARGV[7]), 0
   raise_mark(tonumber(ARGV[8]), 0)
   local lineage = call('HGET', STATE, 'l')
+  if not lineage then call('HSET', STATE, 'y', '1') end
   lineage = lineage and lineage .. ',' .. ARGV[7] or ARGV[7]
   call('HSET', STATE, 'g', ARGV[4], 'r', ARGV[5], 'i', ARGV[6], 'u', run, 'f', ARGV[9], 'a', own, 'l', lineage)
   save()
@@ -367,7 +370,10 @@ end
 if op == 'approve' then
   if phase == 'adopting' and ARGV[4] == 'joining' then call('DEL', PLAIN) end
   call('HSET', STATE, 'f', ARGV[4])
-  if ARGV[4] == 'ready' then call('DEL', EMPTIED) end
+  if ARGV[4] == 'ready' then
+    call('DEL', EMPTIED)
+    call('HDEL', STATE, 'y')
+  end
   return {'ok'}
 end
 
@@ -411,7 +417,7 @@ if op == 'wipe' then
   end
   local left = call('ZCARD', INDEX)
   if left == 0 then
-    call('DEL', STATE, META, INDEX, DEAD, VECTOR, AUTHORS, MEMBERS)
+    call('DEL', STATE, META, INDEX, DEAD, VECTOR, AUTHORS, MEMBERS, ORIGINS)
     call('SET', EMPTIED, '1')
   end
   return {'ok', whole(left)}
@@ -420,6 +426,12 @@ end
 -- MEMBERS (REGION TEXT)* -> {'ok'}
 if op == 'members' then
   for at = 4, #ARGV, 2 do call('HSET', MEMBERS, ARGV[at], ARGV[at + 1]) end
+  return {'ok'}
+end
+
+-- ORIGINS (STORE LIVES)* -> {'ok'}
+if op == 'origins' then
+  for at = 4, #ARGV, 2 do call('HSET', ORIGINS, ARGV[at], ARGV[at + 1]) end
   return {'ok'}
 end
 
