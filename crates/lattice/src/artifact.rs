@@ -1,6 +1,8 @@
 //! Makes the artifacts a lattice deploys: signed components and provider archives, as `wash build`
 //! would, from what cargo built.
 //!
+//! What has not changed is left as it is: to pack a provider anew takes seconds.
+//!
 //! The signing keys are made once and kept beside the artifacts, readable by their owner alone, so
 //! that an artifact keeps its identity from build to build. They vouch for nothing beyond this
 //! machine: sign what you publish with `wash` and keys of your own.
@@ -13,6 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{anyhow, Context as _};
 use nkeys::{KeyPair, KeyPairType};
 use provider_archive::ProviderArchive;
+use sha2::{Digest as _, Sha256};
 
 const VENDOR: &str = "resiliency-demo";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -25,11 +28,20 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub fn component(file: &Path, out: &Path) -> anyhow::Result<PathBuf> {
     let name = stem(file)?;
     let wasm = std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
+    let path = out.join(format!("{name}_s.wasm"));
+    let keys = Keys {
+        subject: key(out, &name, KeyPairType::Module)?,
+        issuer: key(out, "issuer", KeyPairType::Account)?,
+    };
+    let source = Source::new(&path, &wasm, &keys);
+    if source.is_packed() {
+        return Ok(path);
+    }
     let signed = wascap::wasm::sign_buffer_with_claims(
-        name.clone(),
+        name,
         wasm,
-        &key(out, &name, KeyPairType::Module)?,
-        &key(out, "issuer", KeyPairType::Account)?,
+        &keys.subject,
+        &keys.issuer,
         None,
         None,
         Vec::new(),
@@ -39,8 +51,8 @@ pub fn component(file: &Path, out: &Path) -> anyhow::Result<PathBuf> {
         None,
     )
     .map_err(|error| anyhow!("failed to sign {}: {error}", file.display()))?;
-    let path = out.join(format!("{name}_s.wasm"));
     replace(&path, &signed)?;
+    source.note()?;
     Ok(path)
 }
 
@@ -53,25 +65,85 @@ pub async fn provider(file: &Path, out: &Path) -> anyhow::Result<PathBuf> {
     let name = stem(file)?;
     let program =
         std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
+    let path = out.join(format!("{name}.par.gz"));
+    let keys = Keys {
+        subject: key(out, &name, KeyPairType::Service)?,
+        issuer: key(out, "issuer", KeyPairType::Account)?,
+    };
+    let source = Source::new(&path, &program, &keys);
+    if source.is_packed() {
+        return Ok(path);
+    }
     let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
     let mut archive = ProviderArchive::new(&name, VENDOR, Some(0), Some(VERSION.to_owned()));
     let failed = |error| anyhow!("failed to archive {name}: {error}");
     archive.add_library(&target, &program).map_err(failed)?;
-    let path = out.join(format!("{name}.par.gz"));
     // A host may be reading the present one.
     let draft = out.join(format!("{name}.draft.gz"));
     archive
-        .write(
-            &draft,
-            &key(out, "issuer", KeyPairType::Account)?,
-            &key(out, &name, KeyPairType::Service)?,
-            true,
-        )
+        .write(&draft, &keys.issuer, &keys.subject, true)
         .await
         .map_err(failed)?;
     std::fs::rename(&draft, &path)
         .with_context(|| format!("failed to write {}", path.display()))?;
+    source.note()?;
     Ok(path)
+}
+
+/// Who an artifact is, and who says so.
+struct Keys {
+    subject: KeyPair,
+    issuer: KeyPair,
+}
+
+/// What an artifact was made from, noted beside it.
+struct Source<'a> {
+    artifact: &'a Path,
+    note: PathBuf,
+    digest: String,
+}
+
+impl<'a> Source<'a> {
+    fn new(artifact: &'a Path, content: &[u8], keys: &Keys) -> Self {
+        let (subject, issuer) = (keys.subject.public_key(), keys.issuer.public_key());
+        let mut note = artifact.as_os_str().to_owned();
+        note.push(".source");
+        Self {
+            artifact,
+            note: note.into(),
+            digest: digest([
+                VENDOR.as_bytes(),
+                VERSION.as_bytes(),
+                subject.as_bytes(),
+                issuer.as_bytes(),
+                content,
+            ]),
+        }
+    }
+
+    /// Whether the artifact was made from this, and nobody else wrote it since, as `wash build` does.
+    fn is_packed(&self) -> bool {
+        let noted = std::fs::read_to_string(&self.note);
+        noted.is_ok_and(|noted| self.text().is_ok_and(|text| text == noted))
+    }
+
+    fn note(&self) -> anyhow::Result<()> {
+        replace(&self.note, self.text()?.as_bytes())
+    }
+
+    fn text(&self) -> std::io::Result<String> {
+        let artifact = std::fs::read(self.artifact)?;
+        Ok(format!("{}\n{}\n", self.digest, digest([&artifact])))
+    }
+}
+
+fn digest<const N: usize>(parts: [&[u8]; N]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    format!("{:x}", hash.finalize())
 }
 
 fn stem(file: &Path) -> anyhow::Result<String> {
@@ -106,4 +178,41 @@ fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     std::fs::write(&draft, bytes)
         .and_then(|()| std::fs::rename(&draft, path))
         .with_context(|| format!("failed to write {}", path.display()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    /// Which file an artifact is: another one after it was written again.
+    async fn packed(program: &Path, out: &Path) -> u64 {
+        let artifact = provider(program, out).await.unwrap();
+        std::fs::metadata(artifact).unwrap().ino()
+    }
+
+    #[tokio::test]
+    async fn a_provider_is_packed_again_when_something_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (program, out) = (directory.path().join("program"), directory.path());
+        std::fs::write(&program, "one").unwrap();
+        let first = packed(&program, out).await;
+        assert_eq!(packed(&program, out).await, first);
+
+        std::fs::write(&program, "two").unwrap();
+        let second = packed(&program, out).await;
+        assert_ne!(second, first, "another program");
+
+        std::fs::remove_file(out.join("keys/issuer.nk")).unwrap();
+        let third = packed(&program, out).await;
+        assert_ne!(third, second, "another issuer");
+
+        std::fs::write(out.join("program.par.gz"), "of wash").unwrap();
+        packed(&program, out).await;
+        let archive = ProviderArchive::try_load_file(out.join("program.par.gz"));
+        let archive = archive.await.unwrap();
+        let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+        assert_eq!(archive.target_bytes(&target).unwrap(), b"two");
+    }
 }
