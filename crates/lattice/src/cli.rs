@@ -141,6 +141,9 @@ struct Up {
     /// Return once every region answers, and run on in the background.
     #[arg(long)]
     detach: bool,
+    /// It was detached: no terminal's Ctrl-C reaches it.
+    #[arg(long, hide = true)]
+    in_background: bool,
     /// Forget the visits counted by earlier lattices of this directory.
     #[arg(long)]
     fresh: bool,
@@ -244,7 +247,7 @@ async fn start(directory: &Path, up: Up) -> Result<ExitCode, Error> {
             reason: "no such file".into(),
         });
     }
-    foreground::up(Options {
+    let options = Options {
         root: absolute(Path::new("."))?,
         state_dir: directory.to_owned(),
         regions: up.regions,
@@ -253,8 +256,8 @@ async fn start(directory: &Path, up: Up) -> Result<ExitCode, Error> {
         stores,
         manifest,
         fresh: up.fresh,
-    })
-    .await
+    };
+    foreground::up(options, up.in_background).await
 }
 
 /// A second `up` shows what runs; it fails only if other regions or stores were asked for.

@@ -18,7 +18,7 @@ use crate::program::Interrupts;
 use crate::workspace::{log_path, open_log};
 
 /// Runs a lattice until Ctrl-C, SIGTERM or `lattice down`.
-pub(super) async fn up(options: Options) -> Result<ExitCode, Error> {
+pub(super) async fn up(options: Options, in_background: bool) -> Result<ExitCode, Error> {
     let claim = lattice::claim(&options.state_dir)?;
     log_to_file(&options)?;
     let directory = options.state_dir.clone();
@@ -49,10 +49,12 @@ pub(super) async fn up(options: Options) -> Result<ExitCode, Error> {
     };
     up.send_replace(Some(Arc::clone(&lattice)));
     say!("\n{}", lattice.status().await.table());
-    say!(
-        "Ctrl-C ends it; in another terminal: lattice kill {}",
-        first_region(&lattice)
-    );
+    if !in_background {
+        say!(
+            "Ctrl-C ends it; in another terminal: lattice kill {}",
+            first_region(&lattice)
+        );
+    }
 
     let result = tokio::select! {
         () = interrupt.wait() => Ok(()),
