@@ -69,6 +69,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -90,6 +91,19 @@ mod tests {
         ] {
             assert_eq!(stood_still(&seen, ms(from), ms(to)), ms(expected), "{from}");
         }
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_stood_still() {
+        let began = Instant::now();
+        let watch = Watch::start(began);
+        let process = std::process::id();
+        let stop = format!("kill -STOP {process}; sleep 0.5; kill -CONT {process}");
+        let stopped = Command::new("sh").args(["-c", &stop]).status();
+        assert!(stopped.expect("a shell").success());
+        let seen = watch.end();
+        let still = stood_still(&seen, Duration::ZERO, began.elapsed());
+        assert!(still >= ms(400), "{seen:?}");
     }
 
     #[test]

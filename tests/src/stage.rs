@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
 use crate::count::Answer;
+use crate::tell;
 use crate::wait::{seconds, until};
 
 /// How long a lattice may take to be whole again after a fault.
@@ -245,7 +246,7 @@ impl Running {
                 return Ok(page);
             }
             let astray = format!("{} served it, attempt {}", page.region, page.attempts);
-            eprintln!("not {what}: {astray}");
+            tell(&format!("not {what}: {astray}"));
             Err(astray)
         })
         .await

@@ -282,7 +282,7 @@ async fn reloads(browser: &Browser, region: &str) -> u64 {
         if shown.as_deref() == Some(region) {
             return Ok(());
         }
-        eprintln!("loaded again: not of {region} but {shown:?}");
+        e2e::tell(&format!("loaded again: not of {region} but {shown:?}"));
         reloads.set(reloads.get() + 1);
         browser.reload().await;
         Err(format!("{shown:?}"))

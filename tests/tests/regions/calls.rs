@@ -88,7 +88,7 @@ async fn view(running: &Running, region: &str) -> Result<(), String> {
     };
     match page.await {
         Err(error) if error.is_timeout() => {
-            eprintln!("a page of {region} does not come");
+            e2e::tell(&format!("a page of {region} does not come"));
             Err(error.to_string())
         }
         page => {
