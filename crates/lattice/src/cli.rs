@@ -124,7 +124,7 @@ struct Up {
     /// Edge regions by their Fly.io codes, 1 to 8, nearest first for a visitor without a home.
     #[arg(long, default_value_t)]
     regions: Codes,
-    /// Round trip between any two regions, in milliseconds; at most 500 with --single-store.
+    /// Round trip between any two regions, in milliseconds, at most 2000; 500 with --single-store.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=2000))]
     wan_ms: u64,
     /// Port of the page; 8000 or, when that is taken, any free one without.
@@ -244,7 +244,7 @@ async fn start(directory: &Path, up: Up) -> Result<ExitCode, Error> {
     if !manifest.is_file() {
         return Err(Error::Manifest {
             path: manifest,
-            reason: "no such file".into(),
+            reason: "no such file; run it in the repository, or name one with --manifest".into(),
         });
     }
     let options = Options {

@@ -44,12 +44,8 @@ impl Lattice {
                 ))
             }
             Some(process) => {
-                let server = self.hub_process(place, process);
-                let held = match server {
-                    Some(server) => server.status().state == State::Killed,
-                    None => place.is_held(process),
-                };
-                match server {
+                let held = self.is_held(place, process);
+                match self.hub_process(place, process) {
                     Some(server) => server.kill(hold).await,
                     None => place.kill_process(process, hold).await?,
                 }
@@ -66,11 +62,14 @@ impl Lattice {
     ///
     /// # Errors
     ///
-    /// There is no such region or process.
+    /// There is no such region or process, or it is dead.
     pub async fn pause(&self, region: &str, process: Option<&str>) -> Result<String, Error> {
         let place = self.place(region)?;
         let what = match process {
             None => {
+                if place.killed() {
+                    return Err(dead(region));
+                }
                 if place.name == HOME {
                     tokio::join!(self.hub.nats.pause(), self.hub.wadm.pause());
                 }
@@ -78,6 +77,9 @@ impl Lattice {
                 region.to_owned()
             }
             Some(process) => {
+                if self.is_held(place, process) {
+                    return Err(dead(&format!("{region} {process}")));
+                }
                 match self.hub_process(place, process) {
                     Some(server) => server.pause().await,
                     None => place.pause_process(process, true).await?,
@@ -195,6 +197,20 @@ impl Lattice {
             _ => None,
         }
     }
+
+    /// Whether a process was killed to stay dead.
+    fn is_held(&self, place: &Place, process: &str) -> bool {
+        match self.hub_process(place, process) {
+            Some(server) => server.status().state == State::Killed,
+            None => place.is_held(process),
+        }
+    }
+}
+
+fn dead(what: &str) -> Error {
+    Error::Refused(format!(
+        "{what} is dead; `lattice revive {what}` brings it back"
+    ))
 }
 
 fn paused(process: &Supervised) -> bool {

@@ -1,5 +1,7 @@
 //! What a store was filled from.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::region::{Author, Incarnation, Region};
@@ -15,20 +17,27 @@ use crate::vector::VersionVector;
 pub struct Origin {
     /// Whose store.
     pub region: Region,
-    /// Its lives in their order. Only the last one may go on.
+    /// Its lives in their order, and those that it knows of from between them. Only the last one may go on.
     pub lives: Vec<(Incarnation, u64)>,
 }
 
 impl Origin {
     /// The origin that a store is to others.
     pub(crate) fn of(lineage: &[Author], vector: &VersionVector) -> Option<Self> {
-        let region = lineage.first()?.region.clone();
-        let lives = lineage
-            .iter()
-            .map(|author| (author.incarnation, vector.get(author)));
+        let (first, last) = (lineage.first()?, lineage.last()?);
+        let own = lineage.iter().map(|author| (author, vector.get(author)));
+        let between = |(author, _): &(&Author, u64)| {
+            author.region == first.region
+                && (first.incarnation..=last.incarnation).contains(&author.incarnation)
+        };
+        let lives: BTreeMap<Incarnation, u64> = own
+            .chain(vector.iter())
+            .filter(between)
+            .map(|(author, seq)| (author.incarnation, seq))
+            .collect();
         Some(Self {
-            region,
-            lives: lives.collect(),
+            region: first.region.clone(),
+            lives: lives.into_iter().collect(),
         })
     }
 
@@ -50,6 +59,27 @@ impl Origin {
         self.last() > other.last()
     }
 
+    /// Whether they are of one store in one life.
+    pub(crate) fn is_as_late_as(&self, other: &Self) -> bool {
+        self.store() == other.store() && self.last() == other.last()
+    }
+
+    /// What was taken from a store now and earlier, as one: of each life the least that it had.
+    pub(crate) fn with_earlier(mut self, earlier: &Self) -> Self {
+        for (life, seq) in &mut self.lives {
+            if Some(*life) < earlier.last() {
+                *seq = earlier.taken(*life).min(*seq);
+            }
+        }
+        self
+    }
+
+    fn taken(&self, incarnation: Incarnation) -> u64 {
+        let mut lives = self.lives.iter();
+        let life = lives.find(|(life, _)| *life == incarnation);
+        life.map_or(0, |(_, seq)| *seq)
+    }
+
     /// Whether somebody remembers more of the store's earlier lives than it did: it was an old copy.
     ///
     /// What its last life wrote since, and lives after that, it need not have had. Lives from before it was last empty
@@ -59,14 +89,10 @@ impl Origin {
         else {
             return false;
         };
-        let taken = |incarnation: Incarnation| {
-            let life = self.lives.iter().find(|(life, _)| *life == incarnation);
-            life.map_or(0, |(_, seq)| *seq)
-        };
         remembered.iter().any(|(author, seq)| {
             author.region == self.region
                 && (began..last).contains(&author.incarnation)
-                && seq > taken(author.incarnation)
+                && seq > self.taken(author.incarnation)
         })
     }
 }
@@ -114,5 +140,31 @@ mod tests {
     fn a_store_in_its_first_life_forgot_nothing() {
         let store = origin(&[(4, 10)]);
         assert!(!store.forgot(&remembered(&[("fra/3", 1), ("fra/4", 11), ("fra/5", 1)])));
+    }
+
+    #[test]
+    fn a_store_names_its_own_lives_and_those_between_that_it_knows_of() {
+        let lineage: Vec<Author> = ["fra/4", "fra/9"].map(|a| a.parse().unwrap()).into();
+        let vector = remembered(&[
+            ("fra/2", 8),
+            ("fra/4", 10),
+            ("fra/5", 7),
+            ("fra/a", 6),
+            ("gru/5", 1),
+        ]);
+        let expected = origin(&[(4, 10), (5, 7), (9, 0)]);
+        assert_eq!(Origin::of(&lineage, &vector), Some(expected));
+        assert_eq!(Origin::of(&[], &vector), None);
+    }
+
+    #[test]
+    fn of_what_was_taken_twice_the_least_of_each_life_counts() {
+        // The last life went on after it was taken from, and then the store was set back to before another one.
+        let earlier = origin(&[(4, 10), (7, 2), (9, 3)]);
+        let later = origin(&[(4, 8), (5, 1), (9, 12), (11, 0)]);
+        assert!(later.is_later_than(&earlier) && !earlier.is_later_than(&later));
+        let both = later.with_earlier(&earlier);
+        assert_eq!(both, origin(&[(4, 8), (5, 0), (9, 12), (11, 0)]));
+        assert!(both.forgot(&remembered(&[("fra/7", 1)])));
     }
 }

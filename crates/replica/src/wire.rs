@@ -72,7 +72,7 @@ pub struct Hello {
     pub asks: bool,
     /// The regions that it knows.
     pub members: Vec<Region>,
-    /// Its own store, and those that it was filled from.
+    /// Its own store, and those that it was filled from; empty: as this author said last.
     pub origins: Vec<Origin>,
 }
 

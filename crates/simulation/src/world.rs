@@ -9,7 +9,7 @@ use replica::clock::Now;
 use replica::region::Region;
 use replica::store::{Op, Outcome};
 use replica::vector::VersionVector;
-use replica::{Config, Effect, Event, Notice, Token};
+use replica::{Config, Effect, Event, Notice, Reason, Token};
 
 use crate::bug::Bug;
 use crate::history::History;
@@ -330,6 +330,7 @@ impl World {
             Notice::Joined(_) => "joined",
             Notice::Evicted(_) => "evicted",
             Notice::Minted(..) => "minted",
+            Notice::StartsAnew(Reason::FilledFromCopy) => "was filled from a copy",
             Notice::StartsAnew(_) => "starts anew",
             Notice::WrittenPlain => "written plain",
             Notice::Forgotten(_) => "forgotten",
@@ -382,7 +383,9 @@ impl World {
         self.race(site, &op)?;
         let place = &mut self.sites[site];
         let outcome = match op {
-            Op::Commit(_) if self.full.contains(&site) => Outcome::Failed("OOM".to_owned()),
+            Op::Commit(_) | Op::Origins { .. } if self.full.contains(&site) => {
+                Outcome::Failed("OOM".to_owned())
+            }
             op => take(&self.interpreter, &mut place.data, &mut place.session, op)?,
         };
         let after = self.rng.u64(0..2);

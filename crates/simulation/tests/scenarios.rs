@@ -11,6 +11,8 @@ const AMS: usize = 0;
 const FRA: usize = 1;
 const GRU: usize = 2;
 const IAD: usize = 3;
+/// What an engine says of a store that starts anew with one that it was filled from.
+const FILLED: &str = "was filled from a copy";
 
 /// Regions that have not begun, on a network that loses nothing; nothing goes wrong by itself.
 fn still(seed: u64, sites: usize) -> World {
@@ -63,25 +65,50 @@ fn isolate(world: &mut World, site: usize) {
     world.run(world.now + 100).unwrap();
 }
 
+/// Has a component write, and sees that it did.
+fn write(world: &mut World, site: usize, writes: &[Write]) {
+    let before = world.history.done.len();
+    world.carry_out(site, writes).unwrap();
+    assert_eq!(world.history.done.len(), before + writes.len(), "written");
+}
+
+/// Whether the key of the same name is nowhere to be seen in a region.
+fn gone(world: &World, site: usize) -> bool {
+    !world.sites[site].data.visible().contains_key("gone")
+}
+
+fn set(value: &'static str) -> Write {
+    Write::Set("gone".to_owned(), value.into())
+}
+
+fn delete() -> Write {
+    Write::Delete("gone".to_owned())
+}
+
+/// Heals all, waits, and holds every region against what was written.
+fn comes_right(world: &mut World, seed: u64) {
+    world.cut.clear();
+    until(world, "in step", |world| is_in_step(world).unwrap());
+    world.run(world.now + 10_000).unwrap();
+    values(world).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+}
+
 /// Regions that serve, and an old copy of one's disk that holds what was deleted since then, and forgotten by all.
 fn with_old_copy(seed: u64, sites: usize) -> (World, Data) {
     let mut world = serving(seed, sites);
-    let gone = |world: &World| !world.sites[FRA].data.visible().contains_key("gone");
-    let write = Write::Set("gone".to_owned(), "v".into());
-    world.carry_out(AMS, &[write]).unwrap();
-    until(&mut world, "there", |world| !gone(world));
+    write(&mut world, AMS, &[set("old")]);
+    until(&mut world, "there", |world| !gone(world, FRA));
     let old = world.sites[FRA].data.clone();
     world.run(world.now + 10_000).unwrap();
     // Components write tombstones over, too.
     world.writing = false;
-    let delete = Write::Delete("gone".to_owned());
-    world.carry_out(AMS, &[delete]).unwrap();
+    write(&mut world, AMS, &[delete()]);
     until(&mut world, "in step", |world| is_in_step(world).unwrap());
     until(&mut world, "without tombstones", |world| {
         let mut sites = world.sites.iter();
         sites.all(|site| site.data.sorted("@kv/r/dead").is_empty())
     });
-    assert!(gone(&world), "seed {seed}");
+    assert!(gone(&world, FRA), "seed {seed}");
     (world, old)
 }
 
@@ -170,10 +197,30 @@ fn what_was_filled_from_an_old_copy_starts_anew_with_it() {
         until(&mut world, "serving", |world| world.sites[FRA].serving);
         restart_over(&mut world, AMS, Data::default());
         until(&mut world, "serving", |world| world.sites[AMS].serving);
-        world.cut.clear();
+        // It remembers where that comes from.
+        world.sites[AMS].stop();
+        world.start(AMS).unwrap();
+        assert!(!gone(&world, AMS), "seed {seed}");
+        comes_right(&mut world, seed);
+        assert!(world.notices.contains_key(FILLED), "seed {seed}");
+    }
+}
+
+#[test]
+fn what_a_region_that_began_anew_and_alone_deleted_stays_deleted() {
+    for seed in 0..20 {
+        let mut world = serving(seed, 2);
+        world.writing = false;
+        write(&mut world, FRA, &[set("old")]);
         until(&mut world, "in step", |world| is_in_step(world).unwrap());
-        world.run(world.now + 10_000).unwrap();
-        values(&world).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+        isolate(&mut world, AMS);
+        restart_over(&mut world, AMS, Data::default());
+        until(&mut world, "serving", |world| world.sites[AMS].serving);
+        world.run(world.now + 1_000).unwrap();
+        write(&mut world, AMS, &[set("new"), delete()]);
+        // More than any age at which tombstones go.
+        world.run(world.now + 20_000).unwrap();
+        comes_right(&mut world, seed);
     }
 }
 
@@ -194,10 +241,9 @@ fn what_began_alone_and_then_took_from_an_old_copy_starts_anew_with_it() {
             let (ams, fra) = (world.vector(AMS).unwrap(), world.vector(FRA).unwrap());
             ams.includes(&fra)
         });
-        world.cut.clear();
-        until(&mut world, "in step", |world| is_in_step(world).unwrap());
-        world.run(world.now + 10_000).unwrap();
-        values(&world).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+        assert!(!gone(&world, AMS), "seed {seed}");
+        comes_right(&mut world, seed);
+        assert!(world.notices.contains_key(FILLED), "seed {seed}");
     }
 }
 
@@ -215,6 +261,7 @@ fn what_was_filled_from_there_in_turn_starts_anew_though_the_old_copy_is_gone() 
         world.sites[FRA].stop();
         restart_over(&mut world, IAD, Data::default());
         until(&mut world, "serving", |world| world.sites[IAD].serving);
+        assert!(!gone(&world, IAD), "seed {seed}");
         // The one in between is heard of by nobody either.
         isolate(&mut world, AMS);
         world.cut.remove(&(GRU, IAD));
@@ -223,11 +270,9 @@ fn what_was_filled_from_there_in_turn_starts_anew_though_the_old_copy_is_gone() 
             let (iad, gru) = (world.vector(IAD).unwrap(), world.vector(GRU).unwrap());
             world.sites[IAD].serving && iad.includes(&gru)
         });
-        world.cut.clear();
+        assert!(world.notices.contains_key(FILLED), "seed {seed}");
         world.start(FRA).unwrap();
-        until(&mut world, "in step", |world| is_in_step(world).unwrap());
-        world.run(world.now + 10_000).unwrap();
-        values(&world).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+        comes_right(&mut world, seed);
     }
 }
 
@@ -245,20 +290,38 @@ fn a_region_that_started_anew_knows_after_a_restart_for_whom_it_keeps_tombstones
             anew && world.sites[AMS].serving && is_in_step(world).unwrap()
         });
         world.run(world.now + 1_000).unwrap();
-        let write = Write::Set("gone".to_owned(), "v".into());
-        world.carry_out(AMS, &[write]).unwrap();
+        write(&mut world, AMS, &[set("old")]);
         until(&mut world, "in step", |world| is_in_step(world).unwrap());
 
         isolate(&mut world, AMS);
-        let delete = Write::Delete("gone".to_owned());
-        world.carry_out(AMS, &[delete]).unwrap();
+        write(&mut world, AMS, &[delete()]);
         let disk = world.sites[AMS].data.clone();
         restart_over(&mut world, AMS, disk);
         // More than any age at which tombstones go.
         world.run(world.now + 20_000).unwrap();
-        world.cut.clear();
-        until(&mut world, "in step", |world| is_in_step(world).unwrap());
-        world.run(world.now + 10_000).unwrap();
-        values(&world).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+        comes_right(&mut world, seed);
+    }
+}
+
+#[test]
+fn an_old_copy_is_better_than_nothing_while_who_knows_better_is_away() {
+    for seed in 0..20 {
+        let (mut world, old) = with_old_copy(seed, 3);
+        isolate(&mut world, GRU);
+        world.sites[AMS].stop();
+        restart_over(&mut world, FRA, old);
+        until(&mut world, "serving", |world| world.sites[FRA].serving);
+        // It hears once who knows better, before it hears the copy, and cannot ask.
+        isolate(&mut world, AMS);
+        world.cut.remove(&(GRU, AMS));
+        restart_over(&mut world, AMS, Data::default());
+        let knows = world.notices["joined"];
+        until(&mut world, "heard", |world| world.notices["joined"] > knows);
+        world.cut.insert((GRU, AMS));
+        world.cut.remove(&(AMS, FRA));
+        world.cut.remove(&(FRA, AMS));
+        until(&mut world, "filled", |world| !gone(world, AMS));
+        until(&mut world, "serving", |world| world.sites[AMS].serving);
+        comes_right(&mut world, seed);
     }
 }

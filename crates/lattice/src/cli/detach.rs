@@ -53,15 +53,18 @@ pub(super) async fn up(directory: &Path, up: &Up) -> Result<ExitCode, Error> {
     let mut reader = File::open(&path).map_err(|source| Error::io("open", &path, source))?;
     loop {
         tokio::time::sleep(Duration::from_millis(100)).await;
+        let exited = child.try_wait().map_err(failed)?;
+        let is_up = exited.is_none() && fetch_status(directory).await.is_ok();
+        // After that, so that all it has said by then is told.
         let mut news = String::new();
         reader
             .read_to_string(&mut news)
             .map_err(|source| Error::io("read", &path, source))?;
         let _ = std::io::stdout().write_all(news.as_bytes());
-        if let Some(exit) = child.try_wait().map_err(failed)? {
+        if let Some(exit) = exited {
             return Err(Error::Refused(format!("it did not come up ({exit})")));
         }
-        if fetch_status(directory).await.is_ok() {
+        if is_up {
             say!("running in the background; `lattice status` shows it, `lattice down` ends it");
             return Ok(ExitCode::SUCCESS);
         }

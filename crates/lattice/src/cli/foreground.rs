@@ -47,7 +47,6 @@ pub(super) async fn up(options: Options, in_background: bool) -> Result<ExitCode
             return Ok(ExitCode::FAILURE);
         }
     };
-    up.send_replace(Some(Arc::clone(&lattice)));
     say!("\n{}", lattice.status().await.table());
     if !in_background {
         say!(
@@ -55,6 +54,8 @@ pub(super) async fn up(options: Options, in_background: bool) -> Result<ExitCode
             first_region(&lattice)
         );
     }
+    // Whoever waits for an answer, as `up --detach` does, has all that was said by now.
+    up.send_replace(Some(Arc::clone(&lattice)));
 
     let result = tokio::select! {
         () = interrupt.wait() => Ok(()),
@@ -64,7 +65,7 @@ pub(super) async fn up(options: Options, in_background: bool) -> Result<ExitCode
     };
     say!("\nending …");
     tokio::select! {
-        () = lattice.stop() => {}
+        () = lattice.stop() => say!("the counted visits are kept for the next time"),
         // A second Ctrl-C: dropping the lattice kills what is left.
         () = interrupt.wait() => {}
     }

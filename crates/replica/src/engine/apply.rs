@@ -117,7 +117,10 @@ impl Engine {
         if push.author.region != from {
             return self.refuse_impostor(from, push.author);
         }
-        if !self.phase.takes_in() || push.first > push.last || !self.takes_from(&from) {
+        let author = self.peers.get(&from).and_then(|peer| peer.author.as_ref());
+        // Of another life of its store it has not said yet where that comes from.
+        let same = author == Some(&push.author);
+        if !self.phase.takes_in() || push.first > push.last || !same || !self.admit(&from) {
             return;
         }
         self.enqueue(Batch::Push(push));

@@ -91,8 +91,8 @@ impl Engine {
         self.tasks.clear();
         self.author = None;
         self.lineage.clear();
-        self.young = false;
         self.origins.clear();
+        self.origins_at = 0;
         self.vector = VersionVector::default();
         self.cursors.clear();
         self.inbox.clear();
@@ -146,7 +146,6 @@ impl Engine {
         self.note_lags();
         if let Some(identity) = &loaded.identity {
             self.lineage.clone_from(&identity.lineage);
-            self.young = identity.young;
         }
         self.check_memory(&loaded.vector);
     }

@@ -106,6 +106,10 @@ impl Engine {
         let Some(vectors) = self.known_vectors() else {
             return false;
         };
+        if vectors.is_empty() && self.forgotten.is_empty() {
+            // It may be one of many that began anew, alone. Who comes next may hold what was deleted here.
+            return false;
+        }
         let before = self
             .slowest_clock_ms()
             .saturating_sub(self.config.tombstone_ms);

@@ -6,7 +6,7 @@ mod collect;
 mod config;
 mod digest;
 mod event;
-mod origins;
+mod origin;
 mod peer;
 mod pull;
 mod serve;
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::apply::Applying;
 use self::boot::Phase;
 use self::digest::Comparing;
-use self::origins::Origins;
+use self::origin::Origins;
 use self::peer::Peer;
 use self::pull::Pulling;
 use self::serve::Serving;
@@ -53,14 +53,14 @@ pub struct Engine {
     lineage: Vec<Author>,
     suspicion: Option<(Author, u64)>,
     emptied: bool,
-    /// Whether the store is being filled for the first time.
-    young: bool,
     origins: Origins,
     vector: VersionVector,
     cursors: BTreeMap<Region, Cursor>,
     peers: BTreeMap<Region, Peer>,
     hello_at: u64,
     hello_asks: bool,
+    /// When a hello names origins again.
+    origins_at: u64,
     beat_at: u64,
     /// Whether entries of others came in since this region last took a number for no write.
     touched: bool,
@@ -120,13 +120,13 @@ impl Engine {
             lineage: Vec::new(),
             suspicion: None,
             emptied: false,
-            young: false,
             origins: Origins::default(),
             vector: VersionVector::default(),
             cursors: BTreeMap::new(),
             peers: BTreeMap::new(),
             hello_at: 0,
             hello_asks: false,
+            origins_at: 0,
             beat_at: 0,
             touched: true,
             forgotten: BTreeSet::new(),
@@ -267,7 +267,8 @@ impl Engine {
             Task::ApplyRead | Task::ApplyCommit => self.apply_failed(),
             Task::Serve(id) => self.serving.retain(|serving| serving.id != *id),
             Task::Scan => self.comparing = Comparing::default(),
-            Task::Mint | Task::Approve | Task::Origins | Task::Wipe => self.reload(),
+            Task::Mint | Task::Approve | Task::Wipe => self.reload(),
+            Task::Origins => self.origins_failed(),
             Task::Load | Task::Dead | Task::Collect | Task::Beat | Task::Members => {}
         }
     }

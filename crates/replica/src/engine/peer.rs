@@ -108,15 +108,19 @@ impl Engine {
         let Some(author) = self.author.clone() else {
             return;
         };
+        // Of whom it is not known where they come from, nothing is taken.
+        let stranger = |region: &Region| self.is_live(region) && !self.has_said(region);
+        let asks = self.hello_asks || self.peers.keys().any(stranger);
+        self.hello_asks = false;
         let hello = Hello {
             author,
             vector: self.vector.clone(),
             wall_ms: self.now.wall_ms,
             ready: self.phase == Phase::Ready,
-            asks: std::mem::take(&mut self.hello_asks),
+            asks,
             // The evicted ones, too: who has never heard of them would forget tombstones that they need.
             members: self.peers.keys().cloned().collect(),
-            origins: self.all_origins(),
+            origins: self.origins_now(),
         };
         self.send(None, Message::Hello(hello));
     }
@@ -135,9 +139,12 @@ impl Engine {
             return;
         };
         news |= std::mem::take(&mut peer.evicted);
+        let same = peer.author.as_ref() == Some(&hello.author);
+        if !same || !hello.origins.is_empty() {
+            peer.origins.clone_from(&hello.origins);
+        }
         peer.author = Some(hello.author.clone());
         peer.vector.clone_from(&hello.vector);
-        peer.origins.clone_from(&hello.origins);
         peer.ready = hello.ready;
         peer.heard = Some(now.mono_ms);
         peer.clock_offset_ms = offset(hello.wall_ms, now.wall_ms);
@@ -149,7 +156,7 @@ impl Engine {
         if news {
             self.keep_members();
         }
-        self.check_memories_against(&hello.vector);
+        self.hear_memory(&from, &hello.vector);
         self.boot_heard(&hello.author, &hello.vector);
         self.compare_vectors(&from);
         self.note_lags();
@@ -160,6 +167,7 @@ impl Engine {
             self.drained();
         }
         if hello.asks {
+            self.origins_at = 0;
             self.load();
         }
     }
@@ -221,9 +229,9 @@ impl Engine {
     }
 
     /// What a peer remembers may show that this store, or one that it was filled from, was set back.
-    pub(super) fn check_memories_against(&mut self, theirs: &VersionVector) {
+    pub(super) fn hear_memory(&mut self, from: &Region, theirs: &VersionVector) {
         self.check_memory_against(theirs);
-        self.check_origins_against(theirs);
+        self.check_origins_against(from, theirs);
     }
 
     /// A peer remembers more of what was written here than is here: this store was set back.

@@ -47,8 +47,7 @@ impl Engine {
             // Now and then without need, so that the next pull in need has little to read.
             let due = missing || now.saturating_sub(peer.pulled_at) >= self.config.pull_ms;
             let reachable = now >= peer.shy_until && self.is_live(region);
-            (due && reachable && self.may_take_from(region))
-                .then(|| self.vector.behind(&peer.vector))
+            (due && reachable && self.may_admit(region)).then(|| self.vector.behind(&peer.vector))
         };
         let most = self
             .peers
@@ -58,7 +57,7 @@ impl Engine {
         let Some(region) = most.map(|(_, region)| region.clone()) else {
             return;
         };
-        if self.takes_from(&region) {
+        if self.admit(&region) {
             self.start_pull(region, false);
         }
     }
@@ -116,8 +115,12 @@ impl Engine {
             return;
         }
         // The peer may have heard more since its hello, and what it covers is about to be covered here.
-        self.check_memories_against(page.end.as_ref().unwrap_or(&page.seen));
-        if !self.phase.takes_in() {
+        self.hear_memory(&from, page.end.as_ref().unwrap_or(&page.seen));
+        // Of another life of the peer's store than it has spoken of, or, by now, of one that is not let in.
+        let author = self.peers.get(&from).and_then(|peer| peer.author.as_ref());
+        let same = author.is_some_and(|author| author.incarnation == page.incarnation);
+        if !self.phase.takes_in() || !same || !self.admit(&from) {
+            self.pulling = None;
             return;
         }
         let Some(pulling) = &mut self.pulling else {
@@ -128,10 +131,7 @@ impl Engine {
         pulling.after = page.upto;
         pulling.ended = page.end.is_some();
         let repair = pulling.repair;
-        let author = self.peers.get(&from).and_then(|peer| peer.author.as_ref());
-        // What it says now is of the life of its store that it serves in, and not of one set back meanwhile.
-        let same = author.is_some_and(|author| author.incarnation == page.incarnation);
-        let fills = page.end.is_some() && same && self.is_serving(&from);
+        let fills = page.end.is_some() && self.is_serving(&from);
         let batch = Batch::Page {
             cursor: Cursor {
                 incarnation: page.incarnation,

@@ -236,8 +236,6 @@ pub struct Identity {
     pub run: String,
     /// Whether components may use it.
     pub phase: Phase,
-    /// Whether components never might since it was last empty: it is being filled.
-    pub young: bool,
 }
 
 /// The answer to one [`Write`].

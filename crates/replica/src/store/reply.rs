@@ -171,7 +171,6 @@ fn loaded(list: &[Value], authors: &Authors) -> Parsed<Loaded> {
             "wiping" => Phase::Wiping,
             _ => return Err(Problem::Malformed),
         },
-        young: fields.contains_key("y"),
     });
     Ok(loaded)
 }

@@ -6,7 +6,7 @@
 --
 -- The visible value of KEY lies at KEY; all else lies at:
 --   state    hash   g group, r region, i incarnation, u run, f phase (adopting|joining|ready|wiping), a own author number, l own authors,
---                   y there until components may write for the first time, q own last number, p index head, m and n clock mark (milliseconds, counter), c:REGION cursor
+--                   q own last number, p index head, m and n clock mark (milliseconds, counter), c:REGION cursor
 --   meta     hash   KEY -> entry (src/blob.rs)
 --   index    zset   KEY by the position of its last change here
 --   dead     zset   KEY by the wall time of its delete here
@@ -359,7 +359,6 @@ if op == 'mint' then
   own, seq = number_of(ARGV[7]), 0
   raise_mark(tonumber(ARGV[8]), 0)
   local lineage = call('HGET', STATE, 'l')
-  if not lineage then call('HSET', STATE, 'y', '1') end
   lineage = lineage and lineage .. ',' .. ARGV[7] or ARGV[7]
   call('HSET', STATE, 'g', ARGV[4], 'r', ARGV[5], 'i', ARGV[6], 'u', run, 'f', ARGV[9], 'a', own, 'l', lineage)
   save()
@@ -370,10 +369,7 @@ end
 if op == 'approve' then
   if phase == 'adopting' and ARGV[4] == 'joining' then call('DEL', PLAIN) end
   call('HSET', STATE, 'f', ARGV[4])
-  if ARGV[4] == 'ready' then
-    call('DEL', EMPTIED)
-    call('HDEL', STATE, 'y')
-  end
+  if ARGV[4] == 'ready' then call('DEL', EMPTIED) end
   return {'ok'}
 end
 

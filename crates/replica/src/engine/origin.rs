@@ -1,0 +1,142 @@
+//! Being filled from none that forgot something, or starting anew with it.
+
+use std::collections::BTreeMap;
+
+use super::peer::Peer;
+use super::{Engine, Reason, Task};
+use crate::origin::Origin;
+use crate::region::{Author, Region};
+use crate::store::Op;
+use crate::vector::VersionVector;
+
+/// Origins that are kept, and told; a store has about as many as there are regions.
+const MAX_ORIGINS: usize = 256;
+
+/// One in so many hellos names origins unasked: they hardly ever change.
+const HELLOS: u64 = 10;
+
+/// What a store was filled from, by the store; of each the latest that was heard.
+#[derive(Debug, Default)]
+pub(super) struct Origins(BTreeMap<Author, Origin>);
+
+impl Origins {
+    pub(super) fn add<'a>(&mut self, origins: impl IntoIterator<Item = &'a Origin>) {
+        for origin in origins {
+            let Some(store) = origin.store() else {
+                continue;
+            };
+            let known = self.0.get(&store);
+            if known.is_none_or(|known| origin.is_later_than(known)) {
+                self.0.insert(store, origin.clone());
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Engine {
+    /// This store and what it was filled from, for whoever is filled from it; empty if that was said lately.
+    pub(super) fn origins_now(&mut self) -> Vec<Origin> {
+        if self.now.mono_ms < self.origins_at {
+            return Vec::new();
+        }
+        let pause = self.config.hello_ms.saturating_mul(HELLOS);
+        self.origins_at = self.now.mono_ms.saturating_add(pause);
+        let own = Origin::of(&self.lineage, &self.vector);
+        let others = self.origins.0.values().cloned();
+        own.into_iter().chain(others).take(MAX_ORIGINS).collect()
+    }
+
+    /// Lets something of a peer in, if it may come in; keeps where it comes from before.
+    pub(super) fn admit(&mut self, region: &Region) -> bool {
+        if !self.may_admit(region) {
+            return false;
+        }
+        let mut news = Origins::default();
+        news.add(self.strangers(region));
+        let room = MAX_ORIGINS.saturating_sub(self.origins.0.len());
+        let mut origins = Vec::new();
+        for (store, origin) in news.0.into_iter().take(room) {
+            let origin = match self.origins.0.get(&store) {
+                Some(earlier) => origin.with_earlier(earlier),
+                None => origin,
+            };
+            self.origins.0.insert(store, origin.clone());
+            origins.push(origin);
+        }
+        if !origins.is_empty() {
+            self.origins_at = 0;
+            self.store(Task::Origins, Op::Origins { origins });
+        }
+        true
+    }
+
+    /// The store could not keep where something comes from: it does not come in.
+    pub(super) fn origins_failed(&mut self) {
+        self.origins.clear();
+        self.inbox.clear();
+        self.apply_failed();
+        self.load();
+    }
+
+    /// Whether nobody who speaks remembers more of a peer's origins than they do. The peer itself is no witness; and one
+    /// that is away will be heard when it is back.
+    pub(super) fn may_admit(&self, region: &Region) -> bool {
+        let forgot = |origin: &Origin| {
+            let witness = |other: &&Region| *other != region && self.is_live(other);
+            let mut others = self.peers.iter().filter(|(other, _)| witness(other));
+            others.any(|(_, peer)| origin.forgot(&peer.vector))
+        };
+        self.has_said(region) && !self.strangers(region).any(forgot)
+    }
+
+    /// Whether a peer has said where it comes from.
+    pub(super) fn has_said(&self, region: &Region) -> bool {
+        let peer = self.peers.get(region);
+        peer.is_some_and(|peer| !peer.origins.is_empty())
+    }
+
+    /// A peer's origins that may give this store what it must not have, and are not kept yet.
+    ///
+    /// Whoever covers all that the peer covers ignores what it must not have. Nor is there danger in a store that is known
+    /// here to have forgotten something: who told of that covers it, and was taken from.
+    fn strangers(&self, region: &Region) -> impl Iterator<Item = &Origin> {
+        let peer = self.peers.get(region);
+        let covers = |peer: &Peer| {
+            let mut theirs = peer.vector.iter();
+            theirs.all(|(author, seq)| {
+                peer.author.as_ref() == Some(author) || self.vector.covers(author, seq)
+            })
+        };
+        let named = peer
+            .filter(|peer| !covers(peer))
+            .map(|peer| &peer.origins[..]);
+        let strange = |origin: &&Origin| {
+            let Some(store) = origin.store() else {
+                return false;
+            };
+            let is_news = match self.origins.0.get(&store) {
+                Some(known) => origin.is_later_than(known),
+                None => self.lineage.first() != Some(&store),
+            };
+            is_news && !origin.forgot(&self.vector)
+        };
+        named.unwrap_or(&[]).iter().filter(strange)
+    }
+
+    /// A peer remembers more than a store did which this one was filled from. Who names that store as its own origin is
+    /// no witness: what it has of it, it has from there.
+    pub(super) fn check_origins_against(&mut self, from: &Region, theirs: &VersionVector) {
+        let named = self.peers.get(from).map(|peer| &peer.origins[..]);
+        let named = named.unwrap_or(&[]);
+        let forgot = |origin: &Origin| {
+            origin.forgot(theirs) && !named.iter().any(|other| other.is_as_late_as(origin))
+        };
+        if self.origins.0.values().any(forgot) {
+            self.start_anew(Reason::FilledFromCopy);
+        }
+    }
+}
