@@ -325,3 +325,28 @@ fn an_old_copy_is_better_than_nothing_while_who_knows_better_is_away() {
         comes_right(&mut world, seed);
     }
 }
+
+#[test]
+fn an_old_copy_of_a_region_in_which_nobody_writes_is_known_for_one() {
+    for seed in 0..20 {
+        let mut world = still(seed, 2);
+        world.writing = false;
+        world.start(AMS).unwrap();
+        world.start(FRA).unwrap();
+        until(&mut world, "serving", |world| {
+            world.sites.iter().all(|site| site.serving)
+        });
+        world.run(world.now + 1_000).unwrap();
+        write(&mut world, AMS, &[set("old")]);
+        until(&mut world, "there", |world| !gone(world, FRA));
+        let old = world.sites[FRA].data.clone();
+        write(&mut world, AMS, &[delete()]);
+        until(&mut world, "without tombstones", |world| {
+            let mut sites = world.sites.iter();
+            sites.all(|site| gone(world, FRA) && site.data.sorted("@kv/r/dead").is_empty())
+        });
+        restart_over(&mut world, FRA, old);
+        comes_right(&mut world, seed);
+        assert!(world.notices.contains_key("starts anew"), "seed {seed}");
+    }
+}
