@@ -30,7 +30,12 @@ PATH="$work/bin:$PATH"
 sed -e "s#^port .*#port $port#" -e 's#^bind .*#bind 127.0.0.1#' -e "s#^dir .*#dir $work/data#" \
   "$here/valkey.conf" >"$work/valkey.conf"
 
-start() { VALKEY_CONF="$work/valkey.conf" VALKEY_PASSWORD="$1" sh "$here/start.sh"; }
+# Becomes the start script, in the shell that calls it.
+become() {
+  export VALKEY_CONF="$work/valkey.conf" VALKEY_PASSWORD="$1"
+  exec sh "$here/start.sh"
+}
+start() (become "$1")
 # ask COMMAND...: the answers, one a line.
 ask() {
   exec 3<>"/dev/tcp/127.0.0.1/$port"
@@ -40,8 +45,12 @@ ask() {
 }
 answers() { (ask PING) 2>/dev/null | grep -q .; }
 start_in_background() {
-  start "$password" >>"$work/log" 2>&1 &
+  become "$password" >>"$work/log" 2>&1 &
   pid=$!
+  # Of Valkey itself, and of no shell around it: it is killed and looked at by this.
+  until grep -q valkey-server "/proc/$pid/comm" 2>/dev/null || ! kill -0 "$pid" 2>/dev/null; do
+    sleep 0.1
+  done
   local tenths=100
   until answers; do
     tenths=$((tenths - 1))
