@@ -117,9 +117,8 @@ impl Engine {
         if push.author.region != from {
             return self.refuse_impostor(from, push.author);
         }
-        let author = self.peers.get(&from).and_then(|peer| peer.author.as_ref());
         // Of another life of its store it has not said yet where that comes from.
-        let same = author == Some(&push.author);
+        let same = self.author_of(&from) == Some(&push.author);
         if !self.phase.takes_in() || push.first > push.last || !same || !self.admit(&from) {
             return;
         }

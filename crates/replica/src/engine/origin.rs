@@ -52,11 +52,11 @@ impl Engine {
 
     /// Lets something of a peer in, if it may come in; keeps where it comes from before.
     pub(super) fn admit(&mut self, region: &Region) -> bool {
-        if !self.may_admit(region) {
+        let Some(strangers) = self.admissible(region) else {
             return false;
-        }
+        };
         let mut news = Origins::default();
-        news.add(self.strangers(region));
+        news.add(strangers);
         let room = MAX_ORIGINS.saturating_sub(self.origins.0.len());
         let mut origins = Vec::new();
         for (store, origin) in news.0.into_iter().take(room) {
@@ -82,15 +82,21 @@ impl Engine {
         self.load();
     }
 
-    /// Whether nobody who speaks remembers more of a peer's origins than they do. The peer itself is no witness; and one
-    /// that is away will be heard when it is back.
+    /// Whether something of a peer may come in.
     pub(super) fn may_admit(&self, region: &Region) -> bool {
-        let forgot = |origin: &Origin| {
+        self.admissible(region).is_some()
+    }
+
+    /// The origins to keep before something of a peer comes in; `None` when it may not: somebody who speaks remembers more
+    /// of one of them than it does. The peer itself is no witness; and one that is away will be heard when it is back.
+    fn admissible(&self, region: &Region) -> Option<Vec<&Origin>> {
+        let forgot = |origin: &&Origin| {
             let witness = |other: &&Region| *other != region && self.is_live(other);
             let mut others = self.peers.iter().filter(|(other, _)| witness(other));
             others.any(|(_, peer)| origin.forgot(&peer.vector))
         };
-        self.has_said(region) && !self.strangers(region).any(forgot)
+        let strangers = self.strangers(self.peers.get(region)?);
+        (self.has_said(region) && !strangers.iter().any(forgot)).then_some(strangers)
     }
 
     /// Whether a peer has said where it comes from.
@@ -103,28 +109,26 @@ impl Engine {
     ///
     /// Whoever covers all that the peer covers ignores what it must not have. Nor is there danger in a store that is known
     /// here to have forgotten something: who told of that covers it, and was taken from.
-    fn strangers(&self, region: &Region) -> impl Iterator<Item = &Origin> {
-        let peer = self.peers.get(region);
-        let covers = |peer: &Peer| {
+    fn strangers<'a>(&self, peer: &'a Peer) -> Vec<&'a Origin> {
+        let covered = || {
             let mut theirs = peer.vector.iter();
             theirs.all(|(author, seq)| {
                 peer.author.as_ref() == Some(author) || self.vector.covers(author, seq)
             })
         };
-        let named = peer
-            .filter(|peer| !covers(peer))
-            .map(|peer| &peer.origins[..]);
-        let strange = |origin: &&Origin| {
-            let Some(store) = origin.store() else {
-                return false;
-            };
-            let is_news = match self.origins.0.get(&store) {
-                Some(known) => origin.is_later_than(known),
-                None => self.lineage.first() != Some(&store),
-            };
-            is_news && !origin.forgot(&self.vector)
+        let is_news = |origin: &Origin| {
+            origin
+                .store()
+                .is_some_and(|store| match self.origins.0.get(&store) {
+                    Some(known) => origin.is_later_than(known),
+                    None => self.lineage.first() != Some(&store),
+                })
         };
-        named.unwrap_or(&[]).iter().filter(strange)
+        // The rest is looked at when there is news, which is seldom; this runs for every push.
+        let origins = peer.origins.iter();
+        origins
+            .filter(|origin| is_news(origin) && !covered() && !origin.forgot(&self.vector))
+            .collect()
     }
 
     /// A peer remembers more than a store did which this one was filled from. Who names that store as its own origin is

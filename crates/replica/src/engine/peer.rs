@@ -52,6 +52,11 @@ impl Engine {
             .map(|(region, _)| region)
     }
 
+    /// Who writes in a region, as it said last.
+    pub(super) fn author_of(&self, region: &Region) -> Option<&Author> {
+        self.peers.get(region)?.author.as_ref()
+    }
+
     /// Whether a region spoke lately.
     pub(super) fn is_live(&self, region: &Region) -> bool {
         let heard = self.peers.get(region).and_then(|peer| peer.heard);

@@ -64,8 +64,7 @@ impl Engine {
 
     /// Asks a peer for all that changed since last time, or, to repair, for all.
     pub(super) fn start_pull(&mut self, peer: Region, repair: bool) {
-        let author = self.peers.get(&peer).and_then(|peer| peer.author.as_ref());
-        let Some(incarnation) = author.map(|author| author.incarnation) else {
+        let Some(incarnation) = self.author_of(&peer).map(|author| author.incarnation) else {
             return;
         };
         let cursor = self.cursors.get(&peer).copied();
@@ -117,7 +116,7 @@ impl Engine {
         // The peer may have heard more since its hello, and what it covers is about to be covered here.
         self.hear_memory(&from, page.end.as_ref().unwrap_or(&page.seen));
         // Of another life of the peer's store than it has spoken of, or, by now, of one that is not let in.
-        let author = self.peers.get(&from).and_then(|peer| peer.author.as_ref());
+        let author = self.author_of(&from);
         let same = author.is_some_and(|author| author.incarnation == page.incarnation);
         if !self.phase.takes_in() || !same || !self.admit(&from) {
             self.pulling = None;

@@ -420,14 +420,10 @@ if op == 'wipe' then
 end
 
 -- MEMBERS (REGION TEXT)* -> {'ok'}
-if op == 'members' then
-  for at = 4, #ARGV, 2 do call('HSET', MEMBERS, ARGV[at], ARGV[at + 1]) end
-  return {'ok'}
-end
-
 -- ORIGINS (STORE LIVES)* -> {'ok'}
-if op == 'origins' then
-  for at = 4, #ARGV, 2 do call('HSET', ORIGINS, ARGV[at], ARGV[at + 1]) end
+if op == 'members' or op == 'origins' then
+  local kept = op == 'members' and MEMBERS or ORIGINS
+  for at = 4, #ARGV, 2 do call('HSET', kept, ARGV[at], ARGV[at + 1]) end
   return {'ok'}
 end
 
