@@ -26,22 +26,15 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 ///
 /// A file cannot be read or written, or `file` is no component.
 pub fn component(file: &Path, out: &Path) -> anyhow::Result<PathBuf> {
-    let name = stem(file)?;
-    let wasm = std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
-    let path = out.join(format!("{name}_s.wasm"));
-    let keys = Keys {
-        subject: key(out, &name, KeyPairType::Module)?,
-        issuer: key(out, "issuer", KeyPairType::Account)?,
-    };
-    let source = Source::new(&path, &wasm, &keys);
+    let source = Source::read(file, out, "_s.wasm", KeyPairType::Module)?;
     if source.is_packed() {
-        return Ok(path);
+        return Ok(source.artifact);
     }
     let signed = wascap::wasm::sign_buffer_with_claims(
-        name,
-        wasm,
-        &keys.subject,
-        &keys.issuer,
+        source.name.clone(),
+        &source.content,
+        &source.subject,
+        &source.issuer,
         None,
         None,
         Vec::new(),
@@ -51,9 +44,8 @@ pub fn component(file: &Path, out: &Path) -> anyhow::Result<PathBuf> {
         None,
     )
     .map_err(|error| anyhow!("failed to sign {}: {error}", file.display()))?;
-    replace(&path, &signed)?;
-    source.note()?;
-    Ok(path)
+    replace(&source.artifact, &signed)?;
+    source.packed()
 }
 
 /// Wraps the provider program in `file` into `NAME.par.gz` in `out`, for this machine's target.
@@ -62,78 +54,79 @@ pub fn component(file: &Path, out: &Path) -> anyhow::Result<PathBuf> {
 ///
 /// A file cannot be read or written.
 pub async fn provider(file: &Path, out: &Path) -> anyhow::Result<PathBuf> {
-    let name = stem(file)?;
-    let program =
-        std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
-    let path = out.join(format!("{name}.par.gz"));
-    let keys = Keys {
-        subject: key(out, &name, KeyPairType::Service)?,
-        issuer: key(out, "issuer", KeyPairType::Account)?,
-    };
-    let source = Source::new(&path, &program, &keys);
+    let source = Source::read(file, out, ".par.gz", KeyPairType::Service)?;
     if source.is_packed() {
-        return Ok(path);
+        return Ok(source.artifact);
     }
+    let name = &source.name;
     let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
-    let mut archive = ProviderArchive::new(&name, VENDOR, Some(0), Some(VERSION.to_owned()));
+    let mut archive = ProviderArchive::new(name, VENDOR, Some(0), Some(VERSION.to_owned()));
     let failed = |error| anyhow!("failed to archive {name}: {error}");
-    archive.add_library(&target, &program).map_err(failed)?;
+    archive
+        .add_library(&target, &source.content)
+        .map_err(failed)?;
     // A host may be reading the present one.
     let draft = out.join(format!("{name}.draft.gz"));
     archive
-        .write(&draft, &keys.issuer, &keys.subject, true)
+        .write(&draft, &source.issuer, &source.subject, true)
         .await
         .map_err(failed)?;
-    std::fs::rename(&draft, &path)
-        .with_context(|| format!("failed to write {}", path.display()))?;
-    source.note()?;
-    Ok(path)
+    std::fs::rename(&draft, &source.artifact)
+        .with_context(|| format!("failed to write {}", source.artifact.display()))?;
+    source.packed()
 }
 
-/// Who an artifact is, and who says so.
-struct Keys {
+/// What an artifact is made from, noted beside it.
+struct Source {
+    name: String,
+    content: Vec<u8>,
+    /// Who the artifact is, and who says so.
     subject: KeyPair,
     issuer: KeyPair,
+    artifact: PathBuf,
 }
 
-/// What an artifact was made from, noted beside it.
-struct Source<'a> {
-    artifact: &'a Path,
-    note: PathBuf,
-    digest: String,
-}
-
-impl<'a> Source<'a> {
-    fn new(artifact: &'a Path, content: &[u8], keys: &Keys) -> Self {
-        let (subject, issuer) = (keys.subject.public_key(), keys.issuer.public_key());
-        let mut note = artifact.as_os_str().to_owned();
-        note.push(".source");
-        Self {
-            artifact,
-            note: note.into(),
-            digest: digest([
-                VENDOR.as_bytes(),
-                VERSION.as_bytes(),
-                subject.as_bytes(),
-                issuer.as_bytes(),
-                content,
-            ]),
-        }
+impl Source {
+    fn read(file: &Path, out: &Path, suffix: &str, kind: KeyPairType) -> anyhow::Result<Self> {
+        let name = stem(file)?;
+        Ok(Self {
+            content: std::fs::read(file)
+                .with_context(|| format!("failed to read {}", file.display()))?,
+            subject: key(out, &name, kind)?,
+            issuer: key(out, "issuer", KeyPairType::Account)?,
+            artifact: out.join(format!("{name}{suffix}")),
+            name,
+        })
     }
 
     /// Whether the artifact was made from this, and nobody else wrote it since, as `wash build` does.
     fn is_packed(&self) -> bool {
-        let noted = std::fs::read_to_string(&self.note);
+        let noted = std::fs::read_to_string(self.note());
         noted.is_ok_and(|noted| self.text().is_ok_and(|text| text == noted))
     }
 
-    fn note(&self) -> anyhow::Result<()> {
-        replace(&self.note, self.text()?.as_bytes())
+    /// Notes that the artifact was made from this.
+    fn packed(self) -> anyhow::Result<PathBuf> {
+        replace(&self.note(), self.text()?.as_bytes())?;
+        Ok(self.artifact)
+    }
+
+    fn note(&self) -> PathBuf {
+        let mut note = self.artifact.clone().into_os_string();
+        note.push(".source");
+        note.into()
     }
 
     fn text(&self) -> std::io::Result<String> {
-        let artifact = std::fs::read(self.artifact)?;
-        Ok(format!("{}\n{}\n", self.digest, digest([&artifact])))
+        let source = digest([
+            VENDOR.as_bytes(),
+            VERSION.as_bytes(),
+            self.subject.public_key().as_bytes(),
+            self.issuer.public_key().as_bytes(),
+            &self.content,
+        ]);
+        let artifact = digest([&std::fs::read(&self.artifact)?]);
+        Ok(format!("{source}\n{artifact}\n"))
     }
 }
 
