@@ -39,9 +39,7 @@ impl Lattice {
                 } else {
                     place.kill().await;
                 }
-                Ok(format!(
-                    "region {region} is dead; `lattice revive {region}` brings it back"
-                ))
+                Ok(format!("region {}", is_dead(region)))
             }
             Some(process) => {
                 let held = self.is_held(place, process);
@@ -50,7 +48,7 @@ impl Lattice {
                     None => place.kill_process(process, hold).await?,
                 }
                 Ok(if hold || held {
-                    format!("{region} {process} is dead; `lattice revive {region} {process}` brings it back")
+                    is_dead(&format!("{region} {process}"))
                 } else {
                     format!("{region} {process} was killed and will be restarted")
                 })
@@ -68,7 +66,7 @@ impl Lattice {
         let what = match process {
             None => {
                 if place.killed() {
-                    return Err(dead(region));
+                    return Err(Error::Refused(is_dead(region)));
                 }
                 if place.name == HOME {
                     tokio::join!(self.hub.nats.pause(), self.hub.wadm.pause());
@@ -78,7 +76,8 @@ impl Lattice {
             }
             Some(process) => {
                 if self.is_held(place, process) {
-                    return Err(dead(&format!("{region} {process}")));
+                    let what = format!("{region} {process}");
+                    return Err(Error::Refused(is_dead(&what)));
                 }
                 match self.hub_process(place, process) {
                     Some(server) => server.pause().await,
@@ -207,10 +206,8 @@ impl Lattice {
     }
 }
 
-fn dead(what: &str) -> Error {
-    Error::Refused(format!(
-        "{what} is dead; `lattice revive {what}` brings it back"
-    ))
+fn is_dead(what: &str) -> String {
+    format!("{what} is dead; `lattice revive {what}` brings it back")
 }
 
 fn paused(process: &Supervised) -> bool {
