@@ -22,15 +22,20 @@ fn still(seed: u64, sites: usize) -> World {
     world
 }
 
-/// The same, and they serve and have written.
-fn serving(seed: u64, sites: usize) -> World {
-    let mut world = still(seed, sites);
-    for site in 0..sites {
+/// Starts all regions of a world, and waits until they serve.
+fn start(world: &mut World) {
+    for site in 0..world.sites.len() {
         world.start(site).unwrap();
     }
-    until(&mut world, "serving", |world| {
+    until(world, "serving", |world| {
         world.sites.iter().all(|site| site.serving)
     });
+}
+
+/// Regions that serve and have written.
+fn serving(seed: u64, sites: usize) -> World {
+    let mut world = still(seed, sites);
+    start(&mut world);
     world.run(world.now + 5_000).unwrap();
     world
 }
@@ -50,6 +55,28 @@ fn until(world: &mut World, what: &str, is_so: impl Fn(&World) -> bool) {
     }
 }
 
+/// Waits until all regions serve and cover the same.
+fn in_step(world: &mut World) {
+    until(world, "in step", |world| is_in_step(world).unwrap());
+}
+
+/// Waits until a region serves.
+fn serves(world: &mut World, site: usize) {
+    until(world, "serving", |world| world.sites[site].serving);
+}
+
+/// Whether a region covers all that another one does.
+fn has_all_of(world: &World, site: usize, other: usize) -> bool {
+    let [here, there] = [site, other].map(|site| world.vector(site).unwrap());
+    here.includes(&there)
+}
+
+/// Whether all regions have forgotten all tombstones.
+fn without_tombstones(world: &World) -> bool {
+    let mut sites = world.sites.iter();
+    sites.all(|site| site.data.sorted("@kv/r/dead").is_empty())
+}
+
 /// Another server process, over this disk.
 fn restart_over(world: &mut World, site: usize, disk: Data) {
     world.sites[site].data = disk;
@@ -63,6 +90,12 @@ fn isolate(world: &mut World, site: usize) {
         world.cut.extend([(site, other), (other, site)]);
     }
     world.run(world.now + 100).unwrap();
+}
+
+/// Lets two regions hear each other again.
+fn join(world: &mut World, one: usize, other: usize) {
+    world.cut.remove(&(one, other));
+    world.cut.remove(&(other, one));
 }
 
 /// Has a component write, and sees that it did.
@@ -88,7 +121,7 @@ fn delete() -> Write {
 /// Heals all, waits, and holds every region against what was written.
 fn comes_right(world: &mut World, seed: u64) {
     world.cut.clear();
-    until(world, "in step", |world| is_in_step(world).unwrap());
+    in_step(world);
     world.run(world.now + 10_000).unwrap();
     values(world).unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
 }
@@ -103,13 +136,20 @@ fn with_old_copy(seed: u64, sites: usize) -> (World, Data) {
     // Components write tombstones over, too.
     world.writing = false;
     write(&mut world, AMS, &[delete()]);
-    until(&mut world, "in step", |world| is_in_step(world).unwrap());
-    until(&mut world, "without tombstones", |world| {
-        let mut sites = world.sites.iter();
-        sites.all(|site| site.data.sorted("@kv/r/dead").is_empty())
-    });
+    in_step(&mut world);
+    until(&mut world, "without tombstones", without_tombstones);
     assert!(gone(&world, FRA), "seed {seed}");
     (world, old)
+}
+
+/// Lets FRA serve from an old copy while GRU, who knows better, is away, and all others are down.
+fn serves_alone(world: &mut World, old: Data) {
+    isolate(world, GRU);
+    for site in (0..world.sites.len()).filter(|site| ![FRA, GRU].contains(site)) {
+        world.sites[site].stop();
+    }
+    restart_over(world, FRA, old);
+    serves(world, FRA);
 }
 
 /// The wall time that a store's clock has reached.
@@ -126,19 +166,16 @@ fn a_region_that_emptied_itself_and_one_that_forgot_do_not_wait_for_each_other()
         let old = world.sites[FRA].data.clone();
         world.run(world.now + 4_000).unwrap();
         world.writing = false;
-        until(&mut world, "in step", |world| is_in_step(world).unwrap());
+        in_step(&mut world);
 
         let mut emptied = Data::default();
         emptied.set("@kv/r/emptied", b"1");
         restart_over(&mut world, AMS, emptied);
-        until(&mut world, "filled", |world| {
-            let (ams, fra) = (world.vector(AMS).unwrap(), world.vector(FRA).unwrap());
-            ams.includes(&fra)
-        });
+        until(&mut world, "filled", |world| has_all_of(world, AMS, FRA));
         // It has all that the other had, does not serve yet, and then the other one forgets.
         assert!(!world.sites[AMS].serving, "seed {seed}");
         restart_over(&mut world, FRA, old);
-        until(&mut world, "in step", |world| is_in_step(world).unwrap());
+        in_step(&mut world);
         assert!(world.notices.contains_key("starts anew"), "seed {seed}");
     }
 }
@@ -150,7 +187,7 @@ fn a_clock_an_hour_ahead_moves_no_other_one() {
     world.sites[AMS].clock_ms = i64::try_from(HOUR_MS).unwrap();
     world.run(world.now + 4_000).unwrap();
     world.writing = false;
-    until(&mut world, "in step", |world| is_in_step(world).unwrap());
+    in_step(&mut world);
     assert!(world.notices.contains_key("ahead"));
     assert!(mark(&world, AMS) > world.clock(FRA).wall_ms + HOUR_MS / 2);
     // Those that it heard of within the bound are the ones from before.
@@ -167,7 +204,7 @@ fn a_page_that_a_full_store_refuses_is_asked_for_again_with_those_behind_it() {
             world.sites[AMS].data.set(&format!("text{n}"), b"old");
         }
         world.start(AMS).unwrap();
-        until(&mut world, "serving", |world| world.sites[AMS].serving);
+        serves(&mut world, AMS);
         world.start(FRA).unwrap();
         until(&mut world, "some have come", |world| {
             world.sites[FRA].data.visible().len() > 2
@@ -179,7 +216,7 @@ fn a_page_that_a_full_store_refuses_is_asked_for_again_with_those_behind_it() {
             world.notices.contains_key("step failed")
         });
         world.full.clear();
-        until(&mut world, "in step", |world| is_in_step(world).unwrap());
+        in_step(&mut world);
         let [held, here] = [AMS, FRA].map(|site| world.sites[site].data.visible());
         assert_eq!(held.len(), 14);
         assert!(here == held, "seed {seed}: {} of 14 came", here.len());
@@ -190,13 +227,9 @@ fn a_page_that_a_full_store_refuses_is_asked_for_again_with_those_behind_it() {
 fn what_was_filled_from_an_old_copy_starts_anew_with_it() {
     for seed in 0..20 {
         let (mut world, old) = with_old_copy(seed, 3);
-        // Who knows better is away.
-        isolate(&mut world, GRU);
-        world.sites[AMS].stop();
-        restart_over(&mut world, FRA, old);
-        until(&mut world, "serving", |world| world.sites[FRA].serving);
+        serves_alone(&mut world, old);
         restart_over(&mut world, AMS, Data::default());
-        until(&mut world, "serving", |world| world.sites[AMS].serving);
+        serves(&mut world, AMS);
         // It remembers where that comes from.
         world.sites[AMS].stop();
         world.start(AMS).unwrap();
@@ -212,10 +245,10 @@ fn what_a_region_that_began_anew_and_alone_deleted_stays_deleted() {
         let mut world = serving(seed, 2);
         world.writing = false;
         write(&mut world, FRA, &[set("old")]);
-        until(&mut world, "in step", |world| is_in_step(world).unwrap());
+        in_step(&mut world);
         isolate(&mut world, AMS);
         restart_over(&mut world, AMS, Data::default());
-        until(&mut world, "serving", |world| world.sites[AMS].serving);
+        serves(&mut world, AMS);
         world.run(world.now + 1_000).unwrap();
         write(&mut world, AMS, &[set("new"), delete()]);
         // More than any age at which tombstones go.
@@ -232,15 +265,10 @@ fn what_began_alone_and_then_took_from_an_old_copy_starts_anew_with_it() {
         isolate(&mut world, AMS);
         restart_over(&mut world, FRA, old);
         restart_over(&mut world, AMS, Data::default());
-        until(&mut world, "serving", |world| {
-            world.sites[AMS].serving && world.sites[FRA].serving
-        });
-        world.cut.remove(&(AMS, FRA));
-        world.cut.remove(&(FRA, AMS));
-        until(&mut world, "filled", |world| {
-            let (ams, fra) = (world.vector(AMS).unwrap(), world.vector(FRA).unwrap());
-            ams.includes(&fra)
-        });
+        serves(&mut world, AMS);
+        serves(&mut world, FRA);
+        join(&mut world, AMS, FRA);
+        until(&mut world, "filled", |world| has_all_of(world, AMS, FRA));
         assert!(!gone(&world, AMS), "seed {seed}");
         comes_right(&mut world, seed);
         assert!(world.notices.contains_key(FILLED), "seed {seed}");
@@ -251,24 +279,18 @@ fn what_began_alone_and_then_took_from_an_old_copy_starts_anew_with_it() {
 fn what_was_filled_from_there_in_turn_starts_anew_though_the_old_copy_is_gone() {
     for seed in 0..20 {
         let (mut world, old) = with_old_copy(seed, 4);
-        isolate(&mut world, GRU);
-        world.sites[AMS].stop();
-        world.sites[IAD].stop();
-        restart_over(&mut world, FRA, old);
-        until(&mut world, "serving", |world| world.sites[FRA].serving);
+        serves_alone(&mut world, old);
         restart_over(&mut world, AMS, Data::default());
-        until(&mut world, "serving", |world| world.sites[AMS].serving);
+        serves(&mut world, AMS);
         world.sites[FRA].stop();
         restart_over(&mut world, IAD, Data::default());
-        until(&mut world, "serving", |world| world.sites[IAD].serving);
+        serves(&mut world, IAD);
         assert!(!gone(&world, IAD), "seed {seed}");
         // The one in between is heard of by nobody either.
         isolate(&mut world, AMS);
-        world.cut.remove(&(GRU, IAD));
-        world.cut.remove(&(IAD, GRU));
+        join(&mut world, GRU, IAD);
         until(&mut world, "filled", |world| {
-            let (iad, gru) = (world.vector(IAD).unwrap(), world.vector(GRU).unwrap());
-            world.sites[IAD].serving && iad.includes(&gru)
+            world.sites[IAD].serving && has_all_of(world, IAD, GRU)
         });
         assert!(world.notices.contains_key(FILLED), "seed {seed}");
         world.start(FRA).unwrap();
@@ -283,7 +305,7 @@ fn a_region_that_started_anew_knows_after_a_restart_for_whom_it_keeps_tombstones
         let old = world.sites[AMS].data.clone();
         world.run(world.now + 4_000).unwrap();
         world.writing = false;
-        until(&mut world, "in step", |world| is_in_step(world).unwrap());
+        in_step(&mut world);
         restart_over(&mut world, AMS, old);
         until(&mut world, "anew", |world| {
             let anew = world.notices.contains_key("starts anew");
@@ -291,7 +313,7 @@ fn a_region_that_started_anew_knows_after_a_restart_for_whom_it_keeps_tombstones
         });
         world.run(world.now + 1_000).unwrap();
         write(&mut world, AMS, &[set("old")]);
-        until(&mut world, "in step", |world| is_in_step(world).unwrap());
+        in_step(&mut world);
 
         isolate(&mut world, AMS);
         write(&mut world, AMS, &[delete()]);
@@ -307,10 +329,7 @@ fn a_region_that_started_anew_knows_after_a_restart_for_whom_it_keeps_tombstones
 fn an_old_copy_is_better_than_nothing_while_who_knows_better_is_away() {
     for seed in 0..20 {
         let (mut world, old) = with_old_copy(seed, 3);
-        isolate(&mut world, GRU);
-        world.sites[AMS].stop();
-        restart_over(&mut world, FRA, old);
-        until(&mut world, "serving", |world| world.sites[FRA].serving);
+        serves_alone(&mut world, old);
         // It hears once who knows better, before it hears the copy, and cannot ask.
         isolate(&mut world, AMS);
         world.cut.remove(&(GRU, AMS));
@@ -318,10 +337,9 @@ fn an_old_copy_is_better_than_nothing_while_who_knows_better_is_away() {
         let knows = world.notices["joined"];
         until(&mut world, "heard", |world| world.notices["joined"] > knows);
         world.cut.insert((GRU, AMS));
-        world.cut.remove(&(AMS, FRA));
-        world.cut.remove(&(FRA, AMS));
+        join(&mut world, AMS, FRA);
         until(&mut world, "filled", |world| !gone(world, AMS));
-        until(&mut world, "serving", |world| world.sites[AMS].serving);
+        serves(&mut world, AMS);
         comes_right(&mut world, seed);
     }
 }
@@ -331,19 +349,14 @@ fn an_old_copy_of_a_region_in_which_nobody_writes_is_known_for_one() {
     for seed in 0..20 {
         let mut world = still(seed, 2);
         world.writing = false;
-        world.start(AMS).unwrap();
-        world.start(FRA).unwrap();
-        until(&mut world, "serving", |world| {
-            world.sites.iter().all(|site| site.serving)
-        });
+        start(&mut world);
         world.run(world.now + 1_000).unwrap();
         write(&mut world, AMS, &[set("old")]);
         until(&mut world, "there", |world| !gone(world, FRA));
         let old = world.sites[FRA].data.clone();
         write(&mut world, AMS, &[delete()]);
         until(&mut world, "without tombstones", |world| {
-            let mut sites = world.sites.iter();
-            sites.all(|site| gone(world, FRA) && site.data.sorted("@kv/r/dead").is_empty())
+            gone(world, FRA) && without_tombstones(world)
         });
         restart_over(&mut world, FRA, old);
         comes_right(&mut world, seed);
