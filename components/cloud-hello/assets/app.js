@@ -36,6 +36,7 @@
     ["in-step", "in step"],
     ["silent", "silent"],
     ["evicted", "evicted"],
+    ["old-copy", "starting anew"],
     ["differs", "being repaired"],
     ["unknown", "not known"],
   ]);

@@ -69,6 +69,9 @@ pub struct Peer {
     /// Whether it was silent for so long that nobody waits for it.
     #[serde(default)]
     pub evicted: bool,
+    /// Whether nothing of it comes in, as it holds an old copy.
+    #[serde(default)]
+    pub refused: bool,
     /// Writes that are here and that it had not confirmed when it last spoke.
     pub behind_operations: u64,
     /// For how long it has not confirmed some of them; missing in what an older provider says.
@@ -122,6 +125,8 @@ pub enum State {
     Silent,
     /// It has not spoken for so long that nobody waits for it.
     Evicted,
+    /// It holds an old copy of which others remember more, and is to start anew. Nothing of it comes in.
+    OldCopy,
     /// No write is missing, and yet its digest was another one. It is being repaired.
     Differs,
     /// Nobody can say: it starts, or has no leader.
@@ -210,6 +215,8 @@ impl Peer {
             State::Evicted
         } else if !self.live {
             State::Silent
+        } else if self.refused {
+            State::OldCopy
         } else if self.behind_operations > 0 {
             State::Behind
         } else if self.digest_equal == Some(false) {

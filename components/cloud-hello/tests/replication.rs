@@ -189,7 +189,16 @@ fn another_region_is_in_step_when_it_speaks_has_everything_and_its_digest_is_equ
         ),
         (
             PeerStatus {
+                refused: true,
+                behind_operations: 2,
+                ..calm.clone()
+            },
+            "old-copy",
+        ),
+        (
+            PeerStatus {
                 live: false,
+                refused: true,
                 ..calm.clone()
             },
             "silent",

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use replica::{ConflictStatus, PeerStatus, Status};
+use replica::{ConflictStatus, PeerState, PeerStatus, Status};
 use tokio::time::timeout;
 
 /// Where a leader keeps its status.
@@ -74,11 +74,11 @@ fn lag(region: &Status) -> String {
 
 fn member(peer: &PeerStatus) -> String {
     let name = &peer.region;
-    if peer.evicted {
-        return format!("{name} (evicted)");
-    }
-    if !peer.live {
-        return format!("{name} (silent for {} s)", peer.silent_ms / 1000);
+    match peer.state() {
+        PeerState::Evicted => return format!("{name} (evicted)"),
+        PeerState::Silent => return format!("{name} (silent for {} s)", peer.silent_ms / 1000),
+        PeerState::OldCopy => return format!("{name} (an old copy)"),
+        PeerState::Live => {}
     }
     match peer.behind_operations {
         0 => name.to_string(),
@@ -237,6 +237,13 @@ mod tests {
         let mut region = status();
         region.peers[2].live = true;
         assert_eq!(member(&region.peers[2]), "sin (7 behind, 4.2 s)");
+    }
+
+    #[test]
+    fn a_live_member_of_which_nothing_comes_in_says_so() {
+        let mut region = status();
+        region.peers[0].refused = true;
+        assert_eq!(member(&region.peers[0]), "fra (an old copy)");
     }
 
     #[test]

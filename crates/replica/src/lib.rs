@@ -27,6 +27,6 @@ pub mod vector;
 pub mod wire;
 
 pub use engine::{
-    Config, ConflictStatus, Effect, Engine, Event, Notice, PeerStatus, Reason, Refused, Status,
-    Token,
+    Config, ConflictStatus, Effect, Engine, Event, Notice, PeerState, PeerStatus, Reason, Refused,
+    Status, Token,
 };

@@ -50,6 +50,25 @@ impl Origin {
         })
     }
 
+    /// How it lies in a store, beside [`Self::store`]: the lives and their numbers.
+    pub(crate) fn kept(&self) -> String {
+        let lives = self.lives.iter();
+        let lives: Vec<String> = lives.map(|(life, seq)| format!("{life}={seq}")).collect();
+        lives.join(",")
+    }
+
+    pub(crate) fn from_kept(store: &str, lives: &str) -> Option<Self> {
+        let store: Author = store.parse().ok()?;
+        let lives = lives.split(',').map(|life| {
+            let (incarnation, seq) = life.split_once('=')?;
+            Some((incarnation.parse().ok()?, seq.parse().ok()?))
+        });
+        Some(Self {
+            region: store.region,
+            lives: lives.collect::<Option<_>>()?,
+        })
+    }
+
     fn last(&self) -> Option<Incarnation> {
         self.lives.last().map(|(incarnation, _)| *incarnation)
     }
@@ -155,6 +174,18 @@ mod tests {
         let expected = origin(&[(4, 10), (5, 7), (9, 0)]);
         assert_eq!(Origin::of(&lineage, &vector), Some(expected));
         assert_eq!(Origin::of(&[], &vector), None);
+    }
+
+    #[test]
+    fn it_lies_in_a_store_as_it_always_did() {
+        let kept = "4=10,19f=4503599627370496";
+        let lives = [(4, 10), (0x19f, 1 << 52)];
+        assert_eq!(origin(&lives).kept(), kept);
+        assert_eq!(Origin::from_kept("fra/4", kept), Some(origin(&lives)));
+        for nonsense in ["", "4", "4=", "4=-1", "=1", "4=1,", "4=1;5=1"] {
+            assert_eq!(Origin::from_kept("fra/4", nonsense), None, "{nonsense}");
+        }
+        assert_eq!(Origin::from_kept("fra", kept), None);
     }
 
     #[test]

@@ -16,12 +16,15 @@ use crate::store::METADATA;
 use crate::vector::VersionVector;
 
 /// The version of the protocol that this code speaks.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// Messages beyond this are refused unread.
 pub const MAX_BYTES: usize = 64 << 20;
 
 const MAGIC: u8 = b'R';
+
+/// More than any region keeps ([`Config::origins`](crate::Config::origins)).
+const MAX_ORIGINS: usize = 1_024;
 
 /// Beyond this, with room to count on, the script's numbers are not exact.
 const MAX_NUMBER: u64 = 1 << 52;
@@ -67,13 +70,27 @@ pub struct Hello {
     /// Its wall clock, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
     /// Whether it serves.
-    pub ready: bool,
+    pub stage: Stage,
     /// Whether it asks for a hello at once.
     pub asks: bool,
     /// The regions that it knows.
     pub members: Vec<Region>,
     /// Its own store, and those that it was filled from; empty: as this author said last.
     pub origins: Vec<Origin>,
+    /// The drains that it has heard of while it serves: it will not empty its own store into one of those.
+    pub relieves: Vec<u64>,
+}
+
+/// Whether a region serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Not yet: it catches up.
+    #[default]
+    Joining,
+    /// It does.
+    Serving,
+    /// No more: it starts anew once somebody who serves has all that it has. The number is this drain's own.
+    Draining(u64),
 }
 
 /// Writes of one author, in their order.
@@ -228,6 +245,9 @@ fn check(message: &Message) -> Result<(), &'static str> {
         Message::Hello(hello) => &hello.origins[..],
         _ => &[],
     };
+    if origins.len() > MAX_ORIGINS {
+        return Err("more origins than anybody keeps");
+    }
     let taken = origins.iter().flat_map(|origin| &origin.lives);
     if covered
         .map(|(_, seq)| seq)

@@ -13,7 +13,7 @@ use replica::origin::Origin;
 use replica::region::{Author, Region};
 use replica::vector::VersionVector;
 use replica::wire::{
-    decode, encode, Applied, Digest, DigestAsk, Envelope, Hello, Message, Page, Pull, Push,
+    decode, encode, Applied, Digest, DigestAsk, Envelope, Hello, Message, Page, Pull, Push, Stage,
     WireError, VERSION,
 };
 
@@ -96,6 +96,20 @@ fn gone() -> Entry {
     gone
 }
 
+/// Of a store that knows of nobody.
+fn short_hello() -> Hello {
+    Hello {
+        author: author("iad/1"),
+        vector: VersionVector::default(),
+        wall_ms: 1_800_000_000_000,
+        stage: Stage::Serving,
+        asks: true,
+        members: vec![],
+        origins: vec![],
+        relieves: vec![],
+    }
+}
+
 fn messages() -> Vec<(&'static str, Envelope)> {
     let vector: VersionVector = [(author("fra/2"), 9), (author("iad/1"), 300)]
         .into_iter()
@@ -109,10 +123,25 @@ fn messages() -> Vec<(&'static str, Envelope)> {
                 author: author("iad/1"),
                 vector: vector.clone(),
                 wall_ms: 1_800_000_000_000,
-                ready: true,
+                stage: Stage::Serving,
                 asks: false,
                 members: vec![region("fra"), region("sin")],
                 origins: vec![origin("iad", &[(1, 300)]), origin("fra", &[(1, 0), (2, 9)])],
+                relieves: vec![5],
+            })),
+        ),
+        (
+            "hello of one that joins",
+            envelope(Message::Hello(Hello {
+                stage: Stage::Joining,
+                ..short_hello()
+            })),
+        ),
+        (
+            "hello of one that drains",
+            envelope(Message::Hello(Hello {
+                stage: Stage::Draining(300),
+                ..short_hello()
             })),
         ),
         (
@@ -290,6 +319,14 @@ fn what_would_harm_a_store_is_refused() {
         Message::Hello(hello) => hello.vector = beyond(),
         _ => unreachable!(),
     });
+    let origins = refused("hello", |message| match message {
+        Message::Hello(hello) => hello.origins = vec![origin("iad", &[(1, 1)]); 1_025],
+        _ => unreachable!(),
+    });
+    assert_eq!(
+        origins,
+        WireError::Harmful("more origins than anybody keeps")
+    );
     let origin = refused("hello", |message| match message {
         Message::Hello(hello) => hello.origins[0].lives[0].1 = BEYOND,
         _ => unreachable!(),

@@ -33,11 +33,12 @@ pub enum Bug {
     SkipsPagesRows,
     IgnoresPlain,
     NoBeat,
+    NoEarlierLives,
 }
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NoClockMark,
         Self::StampBelowSeen,
         Self::RestartWithoutFence,
@@ -57,6 +58,7 @@ impl Bug {
         Self::SkipsPagesRows,
         Self::IgnoresPlain,
         Self::NoBeat,
+        Self::NoEarlierLives,
     ];
 
     /// What is wrong with it, in words.
@@ -81,6 +83,7 @@ impl Bug {
             Self::SkipsPagesRows => "an entry on a page is skipped",
             Self::IgnoresPlain => "what links in plain mode wrote is not adopted",
             Self::NoBeat => "a region that writes nothing takes no number, so an old copy of its disk passes for the present one",
+            Self::NoEarlierLives => "a store is named without its earlier lives, so whoever is filled from an old copy of it never hears of that",
         }
     }
 
@@ -166,6 +169,12 @@ impl Bug {
 
     fn message(self, message: &mut Message) {
         match (self, message) {
+            (Self::NoEarlierLives, Message::Hello(hello)) => {
+                for origin in &mut hello.origins {
+                    let earlier = origin.lives.len().saturating_sub(1);
+                    origin.lives.drain(..earlier);
+                }
+            }
             (Self::CoversTooEarly, Message::Page(page)) => {
                 page.end.get_or_insert_with(|| page.seen.clone());
             }

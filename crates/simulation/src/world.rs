@@ -235,6 +235,7 @@ impl World {
         config.page = 8;
         config.bytes = 4_096;
         config.queue = 64;
+        config.origins = 12;
         // Not the same everywhere: what one region has forgotten another may still hold.
         config.tombstone_ms = self.rng.u64(TOMBSTONE_MS / 2..=TOMBSTONE_MS);
         config.retention_ms = RETENTION_MS;
@@ -336,6 +337,7 @@ impl World {
             Notice::Forgotten(_) => "forgotten",
             Notice::Conflict { .. } => "conflict",
             Notice::Ahead { .. } => "ahead",
+            Notice::OldCopy(_) => "old copy",
             Notice::Refused(_) => "refused",
             Notice::Digest { equal: true, .. } => "digests equal",
             Notice::Digest { peer, .. } => bail!(

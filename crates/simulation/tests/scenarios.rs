@@ -3,6 +3,8 @@
 
 use fastrand::Rng;
 use replica::store::Write;
+use replica::wire::{self, Envelope, Hello, Message, Stage};
+use replica::Event;
 use simulation::check::{describe, is_in_step, values};
 use simulation::valkey::Data;
 use simulation::World;
@@ -42,7 +44,7 @@ fn serving(seed: u64, sites: usize) -> World {
 
 /// Lets time pass until something is so.
 fn until(world: &mut World, what: &str, is_so: impl Fn(&World) -> bool) {
-    let patience = world.now + 60_000;
+    let patience = world.now + 120_000;
     while !is_so(world) {
         let story = || world.story.join("\n");
         assert!(
@@ -58,6 +60,23 @@ fn until(world: &mut World, what: &str, is_so: impl Fn(&World) -> bool) {
 /// Waits until all regions serve and cover the same.
 fn in_step(world: &mut World) {
     until(world, "in step", |world| is_in_step(world).unwrap());
+}
+
+/// Waits until all regions but one serve and cover the same.
+fn in_step_but(world: &mut World, away: usize) {
+    let others = |world: &World| {
+        (0..world.sites.len())
+            .filter(|site| *site != away)
+            .collect::<Vec<_>>()
+    };
+    until(world, "in step", |world| {
+        let others = others(world);
+        let same = |site: &usize| world.sites[*site].serving && has_all_of(world, *site, others[0]);
+        others.iter().all(same)
+            && others
+                .iter()
+                .all(|site| has_all_of(world, others[0], *site))
+    });
 }
 
 /// Waits until a region serves.
@@ -82,6 +101,19 @@ fn restart_over(world: &mut World, site: usize, disk: Data) {
     world.sites[site].data = disk;
     world.sites[site].restart_store();
     world.start(site).unwrap();
+}
+
+/// Where a region's engine is on its way to serving.
+fn phase(world: &World, site: usize) -> String {
+    let engine = world.sites[site].engine.as_ref();
+    engine.map_or_else(String::new, |engine| engine.status().phase.into())
+}
+
+/// The first life of a region's store, by which its origin is kept.
+fn first_life(world: &World, site: usize) -> String {
+    let state = world.sites[site].data.hash("@kv/r/state");
+    let (first, _) = state["l"].split_once(',').unwrap_or((&state["l"], ""));
+    first.to_owned()
 }
 
 /// Parts a region from all others, both ways. What was on its way arrives.
@@ -361,5 +393,237 @@ fn an_old_copy_of_a_region_in_which_nobody_writes_is_known_for_one() {
         restart_over(&mut world, FRA, old);
         comes_right(&mut world, seed);
         assert!(world.notices.contains_key("starts anew"), "seed {seed}");
+    }
+}
+
+/// Regions that serve, and so many keys that reading them takes longer than a region waits for an answer.
+fn serving_much(seed: u64, sites: usize) -> World {
+    let mut world = still(seed, sites);
+    world.writing = false;
+    for n in 0..6_000 {
+        world.sites[AMS].data.set(&format!("text{n}"), b"old");
+    }
+    start(&mut world);
+    in_step(&mut world);
+    world
+}
+
+#[test]
+fn regions_that_were_set_back_wait_for_one_who_knows_better_and_catches_up_itself() {
+    for seed in 0..5 {
+        let mut world = serving_much(seed, 3);
+        let old = [AMS, FRA].map(|site| world.sites[site].data.clone());
+        write(&mut world, AMS, &[set("old")]);
+        write(&mut world, FRA, &[set("new")]);
+        in_step(&mut world);
+
+        world.sites[GRU].stop();
+        for (site, disk) in [AMS, FRA].into_iter().zip(old) {
+            restart_over(&mut world, site, disk);
+        }
+        in_step_but(&mut world, GRU);
+        let minted = world.notices["minted"];
+        let disk = world.sites[GRU].data.clone();
+        restart_over(&mut world, GRU, disk);
+        comes_right(&mut world, seed);
+        let lives = world.notices["minted"] - minted;
+        // GRU took one when it started, and each of the others another one when it was emptied.
+        assert_eq!(lives, 3, "seed {seed}:\n{}", world.story.join("\n"));
+    }
+}
+
+#[test]
+fn a_region_that_was_set_back_lets_one_that_emptied_itself_read_it_to_the_end() {
+    for seed in 0..5 {
+        let mut world = serving_much(seed, 2);
+        let old = world.sites[AMS].data.clone();
+        write(&mut world, AMS, &[set("old")]);
+        in_step(&mut world);
+        world.sites[FRA].stop();
+        restart_over(&mut world, AMS, old);
+        serves(&mut world, AMS);
+        world.run(world.now + 1_000).unwrap();
+        write(&mut world, AMS, &[set("new")]);
+
+        let minted = world.notices["minted"];
+        let mut filled = world.sites[FRA].data.clone();
+        filled.set("@kv/r/emptied", b"1");
+        restart_over(&mut world, FRA, filled);
+        comes_right(&mut world, seed);
+        let lives = world.notices["minted"] - minted;
+        assert_eq!(lives, 2, "seed {seed}:\n{}", world.story.join("\n"));
+    }
+}
+
+#[test]
+fn of_regions_that_were_set_back_the_one_that_forgot_least_serves_when_nobody_else_does() {
+    for seed in 0..20 {
+        let mut world = serving(seed, 3);
+        world.writing = false;
+        let older = world.sites[AMS].data.clone();
+        write(&mut world, AMS, &[set("old")]);
+        in_step(&mut world);
+        let newer = world.sites[FRA].data.clone();
+        write(&mut world, FRA, &[set("new")]);
+        in_step(&mut world);
+
+        // Both hear the third one, who hears neither, and then is gone.
+        isolate(&mut world, GRU);
+        isolate(&mut world, AMS);
+        for (site, disk) in [(AMS, older), (FRA, newer)] {
+            world.cut.remove(&(GRU, site));
+            restart_over(&mut world, site, disk);
+            until(&mut world, "draining", |world| {
+                phase(world, site) == "draining"
+            });
+        }
+        isolate(&mut world, GRU);
+        join(&mut world, AMS, FRA);
+        let minted = world.notices["minted"];
+        until(&mut world, "serving", |world| {
+            world.sites[AMS].serving || world.sites[FRA].serving
+        });
+        assert!(world.sites[FRA].serving, "seed {seed}");
+        in_step_but(&mut world, GRU);
+        assert_eq!(world.notices["minted"] - minted, 2, "seed {seed}");
+        comes_right(&mut world, seed);
+    }
+}
+
+#[test]
+fn a_region_that_emptied_itself_does_not_wait_for_one_that_waits_for_it() {
+    for seed in 0..20 {
+        let mut world = serving(seed, 3);
+        let old = world.sites[FRA].data.clone();
+        world.run(world.now + 4_000).unwrap();
+        world.writing = false;
+        in_step(&mut world);
+        world.sites[FRA].stop();
+        // Filled by one that never serves.
+        let disk = world.sites[GRU].data.clone();
+        restart_over(&mut world, GRU, disk);
+        let mut emptied = Data::default();
+        emptied.set("@kv/r/emptied", b"1");
+        restart_over(&mut world, AMS, emptied);
+        until(&mut world, "filled", |world| has_all_of(world, AMS, GRU));
+        world.sites[GRU].stop();
+
+        restart_over(&mut world, FRA, old);
+        in_step_but(&mut world, GRU);
+        world.start(GRU).unwrap();
+        comes_right(&mut world, seed);
+    }
+}
+
+#[test]
+fn what_a_region_said_before_it_knew_that_another_starts_anew_empties_nothing() {
+    let mut world = serving(1, 3);
+    let old = [AMS, FRA].map(|site| world.sites[site].data.clone());
+    world.run(world.now + 4_000).unwrap();
+    world.writing = false;
+    in_step(&mut world);
+    isolate(&mut world, GRU);
+    for (site, disk) in [AMS, FRA].into_iter().zip(old) {
+        restart_over(&mut world, site, disk);
+    }
+    in_step_but(&mut world, GRU);
+    // Said by one that serves and has all, and that may have to start anew itself by the time that it arrives.
+    let hello = Hello {
+        author: format!("fra/{}", world.sites[FRA].data.hash("@kv/r/state")["i"])
+            .parse()
+            .unwrap(),
+        vector: world.vector(FRA).unwrap(),
+        wall_ms: world.clock(FRA).wall_ms,
+        stage: Stage::Serving,
+        asks: false,
+        members: Vec::new(),
+        origins: Vec::new(),
+        relieves: Vec::new(),
+    };
+    world.sites[FRA].stop();
+    world.cut.remove(&(GRU, AMS));
+    until(&mut world, "draining", |world| {
+        phase(world, AMS) == "draining"
+    });
+    world.run(world.now + 500).unwrap();
+    let message = |hello| {
+        Event::Message(wire::encode(&Envelope {
+            group: "sim".to_owned(),
+            from: "fra".parse().unwrap(),
+            message: Message::Hello(hello),
+        }))
+    };
+    world.step(AMS, message(hello)).unwrap();
+    world.run(world.now + 500).unwrap();
+    assert_eq!(phase(&world, AMS), "draining");
+
+    world.start(FRA).unwrap();
+    until(&mut world, "emptied", |world| {
+        world.vector(AMS).unwrap().is_empty()
+    });
+    comes_right(&mut world, 1);
+}
+
+#[test]
+fn what_dies_while_it_is_filled_from_an_old_copy_knows_where_it_comes_from() {
+    for seed in 0..20 {
+        let (mut world, old) = with_old_copy(seed, 3);
+        serves_alone(&mut world, old);
+        restart_over(&mut world, AMS, Data::default());
+        until(&mut world, "begun", |world| {
+            !world.sites[AMS].data.visible().is_empty()
+        });
+        world.sites[AMS].stop();
+        world.sites[FRA].stop();
+        world.start(AMS).unwrap();
+        join(&mut world, AMS, GRU);
+        until(&mut world, "anew", |world| {
+            world.notices.contains_key(FILLED)
+        });
+        world.start(FRA).unwrap();
+        comes_right(&mut world, seed);
+    }
+}
+
+#[test]
+fn a_store_that_cannot_keep_where_something_comes_from_takes_nothing_in() {
+    for seed in 0..20 {
+        let (mut world, old) = with_old_copy(seed, 3);
+        serves_alone(&mut world, old);
+        restart_over(&mut world, AMS, Data::default());
+        world.full.insert(AMS);
+        until(&mut world, "refused", |world| {
+            world
+                .notices
+                .get("step failed")
+                .is_some_and(|failed| *failed > 2)
+        });
+        assert!(world.sites[AMS].data.visible().is_empty(), "seed {seed}");
+        world.full.clear();
+        until(&mut world, "filled", |world| !gone(world, AMS));
+        world.sites[AMS].stop();
+        world.start(AMS).unwrap();
+        comes_right(&mut world, seed);
+        assert!(world.notices.contains_key(FILLED), "seed {seed}");
+    }
+}
+
+#[test]
+fn stores_that_nobody_remembers_more_of_make_room_for_new_ones() {
+    let mut world = serving(1, 3);
+    world.writing = false;
+    for _ in 0..30 {
+        isolate(&mut world, GRU);
+        restart_over(&mut world, AMS, Data::default());
+        serves(&mut world, AMS);
+        write(&mut world, FRA, &[set("new")]);
+        until(&mut world, "there", |world| has_all_of(world, AMS, FRA));
+        join(&mut world, AMS, GRU);
+        until(&mut world, "there", |world| has_all_of(world, GRU, AMS));
+        let kept = world.sites[GRU].data.hash("@kv/r/origins");
+        assert!(kept.len() <= 12, "{kept:?}");
+        assert!(kept.contains_key(&first_life(&world, AMS)), "{kept:?}");
+        world.cut.clear();
+        in_step(&mut world);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use provider_kit::opentelemetry::{global, KeyValue};
-use replica::{PeerStatus, Status};
+use replica::{PeerState, PeerStatus, Status};
 
 use crate::pool::Pool;
 
@@ -30,7 +30,7 @@ const GAUGES: [Metric; 6] = [
     Metric {
         name: "keyvalue.replication.peers",
         unit: "{region}",
-        about: "Other regions by state: live, silent or evicted",
+        about: "Other regions by state: live, old-copy, silent or evicted",
         read: peers_by_state,
     },
     Metric {
@@ -165,19 +165,12 @@ fn by_peer(status: &Status, read: impl Fn(&PeerStatus) -> Option<u64>) -> Points
 }
 
 fn peers_by_state(status: &Status) -> Points {
-    let in_state = |state: &'static str| {
-        let peers = status.peers.iter().filter(|peer| state_of(peer) == state);
-        (count(peers.count()), Some(KeyValue::new("state", state)))
+    let in_state = |state: PeerState| {
+        let peers = status.peers.iter().filter(|peer| peer.state() == state);
+        let name = KeyValue::new("state", state.name());
+        (count(peers.count()), Some(name))
     };
-    ["live", "silent", "evicted"].map(in_state).into()
-}
-
-fn state_of(peer: &PeerStatus) -> &'static str {
-    match (peer.evicted, peer.live) {
-        (true, _) => "evicted",
-        (false, true) => "live",
-        (false, false) => "silent",
-    }
+    PeerState::ALL.map(in_state).into()
 }
 
 fn count(number: usize) -> u64 {

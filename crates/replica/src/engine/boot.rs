@@ -15,6 +15,7 @@ use super::{Effect, Engine, Notice, Reason, Task};
 use crate::region::{Author, Incarnation, Region};
 use crate::store::{self, Identity, Loaded, Op};
 use crate::vector::VersionVector;
+use crate::wire::Stage;
 
 /// Where a store is on its way to serving.
 #[derive(Debug, PartialEq)]
@@ -41,7 +42,9 @@ pub(super) enum Phase {
     Ready,
     /// It starts anew as soon as somebody who serves has all that it has.
     Draining {
-        /// Since when nobody serves who could have it.
+        /// This drain's own number.
+        drain: u64,
+        /// Since when nobody serves who could have it, or is about to.
         alone_since: u64,
         /// Whether all that it has is known here: components write no more, and it was looked at since.
         known: bool,
@@ -59,6 +62,15 @@ impl Phase {
     /// Whether its index may be read to others.
     pub(super) fn gives_out(&self) -> bool {
         self.takes_in() || matches!(self, Self::Draining { .. })
+    }
+
+    /// What others are told of it.
+    pub(super) fn stage(&self) -> Stage {
+        match self {
+            Self::Ready => Stage::Serving,
+            Self::Draining { drain, .. } => Stage::Draining(*drain),
+            _ => Stage::Joining,
+        }
     }
 
     /// Whether entries of others are taken in.
@@ -132,7 +144,8 @@ impl Engine {
             if let (Phase::Draining { known, .. }, Some(store::Phase::Joining)) =
                 (&mut self.phase, phase)
             {
-                *known = true;
+                // Who takes over says so when it hears of it.
+                self.hello_asks |= !std::mem::replace(known, true);
             }
             self.say_hello();
         }
@@ -285,18 +298,27 @@ impl Engine {
                 filled,
             } => {
                 let late = self.now.mono_ms >= *until;
+                // What was set back and is remembered here is not waited for: it waits itself, for somebody who serves.
+                let waits_for = |region: &Region| {
+                    self.is_live(region)
+                        && !(self.is_draining(region) && self.remembers_more_than(region))
+                };
                 let reached = goals
                     .iter()
-                    .all(|(region, (_, goal))| self.vector.includes(goal) || !self.is_live(region));
+                    .all(|(region, (_, goal))| self.vector.includes(goal) || !waits_for(region));
                 let asked = self
                     .members()
                     .filter(|region| self.is_live(region))
                     .all(|region| goals.contains_key(region));
-                // A store that emptied itself knows that others have what it had, and waits for them.
+                // A store that emptied itself knows that others have what it had, and waits for them; but not for one
+                // that waits in its turn.
+                let nobody_serves = || !self.peers.keys().any(|region| self.is_serving(region));
                 let filled = !self.emptied
                     || *filled
                     || goals.iter().any(|(region, (_, goal))| {
-                        self.is_serving(region) && self.vector.includes(goal)
+                        let fills = self.is_serving(region)
+                            || (self.is_draining(region) && nobody_serves());
+                        fills && self.vector.includes(goal)
                     });
                 if late && reached && asked && filled && !self.is_approving() {
                     // Whoever forgets tombstones after a restart has to know for whom they are kept.
@@ -304,26 +326,42 @@ impl Engine {
                     self.approve(store::Phase::Ready);
                 }
             }
-            Phase::Draining { alone_since, known } => {
-                let served = self.peers.keys().any(|region| self.is_serving(region));
-                let smaller = |region: &Region| *region < self.config.region;
-                let yields = self
-                    .peers
-                    .keys()
-                    .any(|region| smaller(region) && self.is_live(region));
-                if served {
-                    self.phase = Phase::Draining {
-                        alone_since: self.now.mono_ms,
-                        known: *known,
-                    };
-                } else if !yields
-                    && self.now.mono_ms.saturating_sub(*alone_since) > self.config.answer_ms
-                {
+            Phase::Draining { alone_since, .. } => {
+                let alone_ms = self.now.mono_ms.saturating_sub(*alone_since);
+                let live = || self.peers.keys().filter(|region| self.is_live(region));
+                if live().any(|region| !self.is_draining(region)) {
+                    self.is_not_alone();
+                } else if alone_ms > self.patience(live()) {
                     // Better what is here than nothing; what was forgotten comes back when others do.
                     self.mint(Reason::Restarted, store::Phase::Joining);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Somebody serves, or catches up and will serve.
+    fn is_not_alone(&mut self) {
+        if let Phase::Draining { alone_since, .. } = &mut self.phase {
+            *alone_since = self.now.mono_ms;
+        }
+    }
+
+    /// For how long a store that is to start anew is that while all others who speak are, too. One of them has to serve
+    /// all the same, and best the one that forgot least. Were they to wait for each other in a circle, the smallest would be
+    /// the one.
+    fn patience<'a>(&self, mut others: impl Iterator<Item = &'a Region> + Clone) -> u64 {
+        const ROUND: u64 = 10;
+        let smaller = |other: &Region| *other < self.config.region;
+        let yields = |other: &Region| {
+            self.is_outdone_by(other) || (smaller(other) && !self.remembers_more_than(other))
+        };
+        if !others.clone().any(yields) {
+            self.config.answer_ms
+        } else if !others.any(smaller) {
+            self.config.answer_ms.saturating_mul(ROUND)
+        } else {
+            u64::MAX
         }
     }
 
@@ -359,6 +397,7 @@ impl Engine {
         }
         self.notice(Notice::StartsAnew(reason));
         self.phase = Phase::Draining {
+            drain: self.id(),
             alone_since: self.now.mono_ms,
             known: false,
         };

@@ -29,6 +29,9 @@ pub struct Config {
     pub retention_ms: u64,
     /// Between two comparisons of digests.
     pub digest_ms: u64,
+    /// Stores that this one was filled from and that are kept, at most; there are about as many as there are regions,
+    /// and one more whenever a region's disk is lost.
+    pub origins: usize,
     /// Entries that one step in the store reads or writes, at most: requests of components wait for it.
     pub rows: usize,
     /// Entries in an answer to a pull, at most. An answer takes a round trip, so it carries many steps' worth.
@@ -57,6 +60,7 @@ impl Config {
             tombstone_ms: 600_000,
             retention_ms: 24 * 3_600_000,
             digest_ms: 60_000,
+            origins: 256,
             rows: 256,
             page: 4_096,
             bytes: 1 << 20,

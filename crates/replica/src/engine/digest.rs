@@ -68,7 +68,7 @@ impl Engine {
         let id = self.id();
         let equal = |region: &&Region| {
             let peer = self.peers.get(*region);
-            self.is_live(region) && peer.is_some_and(|p| p.ready && p.vector == self.vector)
+            self.is_serving(region) && peer.is_some_and(|peer| peer.vector == self.vector)
         };
         // Each time another one.
         let peers: Vec<&Region> = self.members().filter(equal).collect();

@@ -74,6 +74,9 @@ pub enum Notice {
         /// When it says it was written.
         stamp: Stamp,
     },
+    /// A region's store, or one that it was filled from, is an old copy: another region remembers more of it than it
+    /// does itself. Nothing of it comes in.
+    OldCopy(Region),
     /// A message that was refused.
     Refused(Refused),
     /// This region and another hold the same, or not (and repair it).

@@ -29,7 +29,7 @@ use crate::wire::{self, Envelope, Message};
 
 pub use config::Config;
 pub use event::{Effect, Event, Notice, Reason, Refused, Token};
-pub use status::{ConflictStatus, PeerStatus, Status};
+pub use status::{ConflictStatus, PeerState, PeerStatus, Status};
 
 /// Keeps one region's store in step with the others.
 ///

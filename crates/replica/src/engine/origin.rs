@@ -9,9 +9,6 @@ use crate::region::{Author, Region};
 use crate::store::Op;
 use crate::vector::VersionVector;
 
-/// Origins that are kept, and told; a store has about as many as there are regions.
-const MAX_ORIGINS: usize = 256;
-
 /// One in so many hellos names origins unasked: they hardly ever change.
 const HELLOS: u64 = 10;
 
@@ -47,7 +44,7 @@ impl Engine {
         self.origins_at = self.now.mono_ms.saturating_add(pause);
         let own = Origin::of(&self.lineage, &self.vector);
         let others = self.origins.0.values().cloned();
-        own.into_iter().chain(others).take(MAX_ORIGINS).collect()
+        own.into_iter().chain(others).collect()
     }
 
     /// Lets something of a peer in, if it may come in; keeps where it comes from before.
@@ -57,7 +54,17 @@ impl Engine {
         };
         let mut news = Origins::default();
         news.add(strangers);
-        let room = MAX_ORIGINS.saturating_sub(self.origins.0.len());
+        if news.0.is_empty() {
+            return true;
+        }
+        let wanted = self.origins.0.len().saturating_add(news.0.len());
+        let gone = if wanted > self.config.origins {
+            self.outlived()
+        } else {
+            Vec::new()
+        };
+        self.origins.0.retain(|store, _| !gone.contains(store));
+        let room = self.config.origins.saturating_sub(self.origins.0.len());
         let mut origins = Vec::new();
         for (store, origin) in news.0.into_iter().take(room) {
             let origin = match self.origins.0.get(&store) {
@@ -67,11 +74,25 @@ impl Engine {
             self.origins.0.insert(store, origin.clone());
             origins.push(origin);
         }
-        if !origins.is_empty() {
+        if !origins.is_empty() || !gone.is_empty() {
             self.origins_at = 0;
-            self.store(Task::Origins, Op::Origins { origins });
+            self.store(Task::Origins, Op::Origins { origins, gone });
         }
         true
+    }
+
+    /// Stores that are there no more, and of which nobody remembers more than they did: nobody will.
+    fn outlived(&self) -> Vec<Author> {
+        let Some(vectors) = self.known_vectors() else {
+            return Vec::new();
+        };
+        let own = |peer: &Peer| peer.origins.first().and_then(Origin::store);
+        let there: Vec<Author> = self.peers.values().filter_map(own).collect();
+        let outlived = |(store, origin): &(&Author, &Origin)| {
+            !there.contains(store) && !vectors.iter().any(|vector| origin.forgot(vector))
+        };
+        let origins = self.origins.0.iter().filter(outlived);
+        origins.map(|(store, _)| store.clone()).collect()
     }
 
     /// The store could not keep where something comes from: it does not come in.
@@ -131,16 +152,29 @@ impl Engine {
             .collect()
     }
 
-    /// A peer remembers more than a store did which this one was filled from. Who names that store as its own origin is
-    /// no witness: what it has of it, it has from there.
     pub(super) fn check_origins_against(&mut self, from: &Region, theirs: &VersionVector) {
+        if self.origins_forgot(from, theirs) {
+            self.start_anew(Reason::FilledFromCopy);
+        }
+    }
+
+    /// Whether a peer remembers more than a store did which this one was filled from. Who names that store as its own
+    /// origin is no witness: what it has of it, it has from there.
+    pub(super) fn origins_forgot(&self, from: &Region, theirs: &VersionVector) -> bool {
         let named = self.peers.get(from).map(|peer| &peer.origins[..]);
         let named = named.unwrap_or(&[]);
         let forgot = |origin: &Origin| {
             origin.forgot(theirs) && !named.iter().any(|other| other.is_as_late_as(origin))
         };
-        if self.origins.0.values().any(forgot) {
-            self.start_anew(Reason::FilledFromCopy);
-        }
+        self.origins.0.values().any(forgot)
+    }
+
+    /// Whether more of a region's store, or of one that it was filled from, is remembered here than was there.
+    pub(super) fn remembers_more_than(&self, region: &Region) -> bool {
+        let peer = self.peers.get(region);
+        peer.is_some_and(|peer| {
+            let mut origins = peer.origins.iter();
+            origins.any(|origin| origin.forgot(&self.vector))
+        })
     }
 }

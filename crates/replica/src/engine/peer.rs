@@ -6,7 +6,7 @@ use crate::origin::Origin;
 use crate::region::{Author, Region};
 use crate::store::Op;
 use crate::vector::VersionVector;
-use crate::wire::{Hello, Message};
+use crate::wire::{Hello, Message, Stage};
 
 /// Members that are remembered; a group is of a few dozen regions at most.
 const MAX_MEMBERS: usize = 256;
@@ -18,7 +18,9 @@ pub(super) struct Peer {
     pub(super) vector: VersionVector,
     /// Its own store, and those that it was filled from.
     pub(super) origins: Vec<Origin>,
-    pub(super) ready: bool,
+    pub(super) stage: Stage,
+    /// Whether it was not let in when it spoke last: somebody remembers more of what is there than it does.
+    pub(super) refused: bool,
     /// When it was last heard in this engine's life.
     pub(super) heard: Option<u64>,
     /// Since when it is waited for, and how long it had been silent by then.
@@ -66,7 +68,16 @@ impl Engine {
 
     /// Whether a region spoke lately, and serves.
     pub(super) fn is_serving(&self, region: &Region) -> bool {
-        self.is_live(region) && self.peers.get(region).is_some_and(|peer| peer.ready)
+        self.is_live(region) && self.stage_of(region) == Some(Stage::Serving)
+    }
+
+    /// Whether a region spoke lately, and is to start anew.
+    pub(super) fn is_draining(&self, region: &Region) -> bool {
+        self.is_live(region) && matches!(self.stage_of(region), Some(Stage::Draining(_)))
+    }
+
+    fn stage_of(&self, region: &Region) -> Option<Stage> {
+        self.peers.get(region).map(|peer| peer.stage)
     }
 
     pub(super) fn remember_members(&mut self, kept: &[(Region, String)]) {
@@ -121,11 +132,12 @@ impl Engine {
             author,
             vector: self.vector.clone(),
             wall_ms: self.now.wall_ms,
-            ready: self.phase == Phase::Ready,
+            stage: self.phase.stage(),
             asks,
             // The evicted ones, too: who has never heard of them would forget tombstones that they need.
             members: self.peers.keys().cloned().collect(),
             origins: self.origins_now(),
+            relieves: self.relieves(),
         };
         self.send(None, Message::Hello(hello));
     }
@@ -150,7 +162,7 @@ impl Engine {
         }
         peer.author = Some(hello.author.clone());
         peer.vector.clone_from(&hello.vector);
-        peer.ready = hello.ready;
+        peer.stage = hello.stage;
         peer.heard = Some(now.mono_ms);
         peer.clock_offset_ms = offset(hello.wall_ms, now.wall_ms);
         for region in &hello.members {
@@ -165,15 +177,52 @@ impl Engine {
         self.boot_heard(&hello.author, &hello.vector);
         self.compare_vectors(&from);
         self.note_lags();
-        if matches!(self.phase, Phase::Draining { known: true, .. })
-            && hello.ready
-            && hello.vector.includes(&self.vector)
-        {
+        if self.is_relieved_by(&hello) {
             self.drained();
         }
+        self.note_refusal(&from);
         if hello.asks {
             self.origins_at = 0;
             self.load();
+        }
+    }
+
+    /// The drains of others that this region knows of while it serves.
+    fn relieves(&self) -> Vec<u64> {
+        let drain = |region: &Region| match self.stage_of(region)? {
+            Stage::Draining(drain) if self.is_live(region) => Some(drain),
+            _ => None,
+        };
+        let serves = self.phase == Phase::Ready;
+        let regions = self.peers.keys().filter(|_| serves);
+        regions.filter_map(drain).collect()
+    }
+
+    /// Whether this store may be emptied: somebody who serves has all that it has, and said so when it knew.
+    ///
+    /// Without the last, two who both have to start anew might each empty itself for what the other one said just before.
+    fn is_relieved_by(&self, hello: &Hello) -> bool {
+        let Phase::Draining {
+            drain, known: true, ..
+        } = self.phase
+        else {
+            return false;
+        };
+        hello.stage == Stage::Serving
+            && hello.relieves.contains(&drain)
+            && hello.vector.includes(&self.vector)
+    }
+
+    /// Tells once that nothing of a peer is let in.
+    fn note_refusal(&mut self, region: &Region) {
+        let refused = self.has_said(region) && !self.may_admit(region);
+        let Some(peer) = self.peers.get_mut(region) else {
+            return;
+        };
+        if refused && !std::mem::replace(&mut peer.refused, refused) {
+            self.notice(Notice::OldCopy(region.clone()));
+        } else {
+            peer.refused = refused;
         }
     }
 
@@ -241,20 +290,10 @@ impl Engine {
 
     /// A peer remembers more of what was written here than is here: this store was set back.
     fn check_memory_against(&mut self, theirs: &VersionVector) {
-        // A whole life of this store that it knows nothing of: it is an older copy. Lives from before it was last empty
-        // are others to it, and are pulled.
-        let begun = self.lineage.first().map(|first| first.incarnation);
-        let lost = theirs.iter().any(|(author, seq)| {
-            author.region == self.config.region
-                && begun.is_some_and(|begun| author.incarnation > begun)
-                && !self.lineage.contains(author)
-                && seq > self.vector.get(author)
-        });
-        if lost && self.lineage.len() > 1 {
+        if self.lost_a_life(theirs) {
             return self.start_anew(Reason::RolledBack);
         }
-        let forgotten = |author: &&Author| theirs.get(author) > self.vector.get(author);
-        let Some(author) = self.lineage.iter().find(forgotten) else {
+        let Some(author) = self.forgotten(theirs) else {
             return;
         };
         if self.author.as_ref() == Some(author) && self.phase == Phase::Ready {
@@ -265,6 +304,35 @@ impl Engine {
         } else {
             self.start_anew(Reason::RolledBack);
         }
+    }
+
+    /// Whether a whole life of this store is remembered that it knows nothing of: it is an older copy. Lives from before
+    /// it was last empty are others to it, and are pulled.
+    fn lost_a_life(&self, theirs: &VersionVector) -> bool {
+        let begun = self.lineage.first().map(|first| first.incarnation);
+        let lost = |(author, seq): (&Author, u64)| {
+            author.region == self.config.region
+                && begun.is_some_and(|begun| author.incarnation > begun)
+                && !self.lineage.contains(author)
+                && seq > self.vector.get(author)
+        };
+        self.lineage.len() > 1 && theirs.iter().any(lost)
+    }
+
+    /// A life of this store of which more is remembered than it has.
+    fn forgotten(&self, theirs: &VersionVector) -> Option<&Author> {
+        let forgotten = |author: &&Author| theirs.get(author) > self.vector.get(author);
+        self.lineage.iter().find(forgotten)
+    }
+
+    /// Whether a region remembers more of this store, or of one that it was filled from.
+    pub(super) fn is_outdone_by(&self, region: &Region) -> bool {
+        let theirs = self.peers.get(region).map(|peer| &peer.vector);
+        theirs.is_some_and(|theirs| {
+            self.lost_a_life(theirs)
+                || self.forgotten(theirs).is_some()
+                || self.origins_forgot(region, theirs)
+        })
     }
 
     pub(super) fn check_memory(&mut self, stored: &VersionVector) {

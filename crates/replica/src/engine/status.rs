@@ -63,6 +63,49 @@ pub struct PeerStatus {
     pub digest_equal: Option<bool>,
     /// Bytes received from it.
     pub received_bytes: u64,
+    /// Whether nothing of it comes in ([`Notice::OldCopy`](super::Notice::OldCopy)). Older providers do not say.
+    #[serde(default)]
+    pub refused: bool,
+}
+
+/// How a peer takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// It speaks.
+    Live,
+    /// It speaks, and nothing of it comes in.
+    OldCopy,
+    /// It has not spoken lately.
+    Silent,
+    /// It was silent for too long.
+    Evicted,
+}
+
+impl PeerState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Live, Self::OldCopy, Self::Silent, Self::Evicted];
+
+    /// Its name, for metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::OldCopy => "old-copy",
+            Self::Silent => "silent",
+            Self::Evicted => "evicted",
+        }
+    }
+}
+
+impl PeerStatus {
+    /// How it takes part.
+    pub fn state(&self) -> PeerState {
+        match (self.evicted, self.live, self.refused) {
+            (true, _, _) => PeerState::Evicted,
+            (false, false, _) => PeerState::Silent,
+            (false, true, true) => PeerState::OldCopy,
+            (false, true, false) => PeerState::Live,
+        }
+    }
 }
 
 /// Two writes of a key without knowledge of each other.
@@ -115,6 +158,7 @@ impl Engine {
                     clock_offset_ms: peer.clock_offset_ms,
                     digest_equal: peer.digest_equal,
                     received_bytes: peer.received_bytes,
+                    refused: peer.refused && live(region),
                 })
                 .collect(),
             ahead: self.ahead_now(),

@@ -98,6 +98,8 @@ pub enum Op {
     Origins {
         /// Those that are new.
         origins: Vec<Origin>,
+        /// Stores that are kept no more.
+        gone: Vec<Author>,
     },
     /// Keeps what is known about members.
     Members {

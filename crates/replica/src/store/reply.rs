@@ -129,7 +129,8 @@ fn loaded(list: &[Value], authors: &Authors) -> Parsed<Loaded> {
         ));
     }
     for (store, lives) in pairs(origins)? {
-        loaded.origins.push(origin(store, lives)?);
+        let origin = Origin::from_kept(store, lives).ok_or(Problem::Malformed)?;
+        loaded.origins.push(origin);
     }
     let mut fields = std::collections::BTreeMap::new();
     for (name, field) in pairs(state)? {
@@ -173,19 +174,6 @@ fn loaded(list: &[Value], authors: &Authors) -> Parsed<Loaded> {
         },
     });
     Ok(loaded)
-}
-
-fn origin(store: &str, lives: &str) -> Parsed<Origin> {
-    let store: Author = store.parse().map_err(|_| Problem::Malformed)?;
-    let lives = lives.split(',').map(|life| {
-        let (incarnation, seq) = life.split_once('=').ok_or(Problem::Malformed)?;
-        let incarnation = incarnation.parse().map_err(|_| Problem::Malformed)?;
-        Ok((incarnation, digits(seq)?))
-    });
-    Ok(Origin {
-        region: store.region,
-        lives: lives.collect::<Parsed<_>>()?,
-    })
 }
 
 fn written(writes: &[Write], list: &[Value], authors: &Authors) -> Parsed<Vec<Written>> {

@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::op::{Commit, Op, Phase, Write};
 use crate::blob::{self, Authors};
-use crate::origin::Origin;
 use crate::region::Author;
 
 /// The script's name for a step.
@@ -118,11 +117,13 @@ pub(super) fn arguments(op: &Op, authors: &Authors) -> Vec<Bytes> {
             .iter()
             .flat_map(|(region, kept)| [text(region), kept.clone().into()])
             .collect(),
-        Op::Origins { origins } => origins
-            .iter()
-            .filter_map(|origin| Some([text(&origin.store()?), lives(origin)]))
-            .flatten()
-            .collect(),
+        Op::Origins { origins, gone } => {
+            let kept = origins
+                .iter()
+                .filter_map(|origin| Some([text(&origin.store()?), origin.kept().into()]));
+            let gone = gone.iter().map(|store| [text(store), Bytes::new()]);
+            kept.chain(gone).flatten().collect()
+        }
     }
 }
 
@@ -163,12 +164,6 @@ fn commit_arguments(commit: &Commit, authors: &Authors) -> Vec<Bytes> {
         }
     }
     arguments
-}
-
-fn lives(origin: &Origin) -> Bytes {
-    let lives = origin.lives.iter();
-    let lives: Vec<String> = lives.map(|(life, seq)| format!("{life}={seq}")).collect();
-    lives.join(",").into()
 }
 
 fn phase_name(phase: Phase) -> Bytes {

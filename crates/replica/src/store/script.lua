@@ -420,10 +420,12 @@ if op == 'wipe' then
 end
 
 -- MEMBERS (REGION TEXT)* -> {'ok'}
--- ORIGINS (STORE LIVES)* -> {'ok'}
+-- ORIGINS (STORE LIVES)*, without lives to drop it -> {'ok'}
 if op == 'members' or op == 'origins' then
   local kept = op == 'members' and MEMBERS or ORIGINS
-  for at = 4, #ARGV, 2 do call('HSET', kept, ARGV[at], ARGV[at + 1]) end
+  for at = 4, #ARGV, 2 do
+    if ARGV[at + 1] == '' then call('HDEL', kept, ARGV[at]) else call('HSET', kept, ARGV[at], ARGV[at + 1]) end
+  end
   return {'ok'}
 end
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::handler::shown;
 use replica::region::Region;
-use replica::{Notice, Reason, Refused, Status};
+use replica::{Notice, PeerState, Reason, Refused, Status};
 use tracing::{debug, error, info, warn};
 
 /// Lines of one kind in [`WINDOW`], at most; a peer that sends garbage must not fill the disk.
@@ -23,6 +23,7 @@ pub(super) struct Notices {
     refusal: Option<(Instant, String)>,
     foreign: Option<String>,
     evicted: Vec<Region>,
+    copies: Vec<Region>,
     unequal: Option<Region>,
 }
 
@@ -60,6 +61,9 @@ impl Notices {
                 if let Some(unsaid) = self.ahead.admit() {
                     warn!(key = shown(&key), %stamp, unsaid, "a write comes from a clock that is too far ahead");
                 }
+            }
+            Notice::OldCopy(region) => {
+                warn!(%region, "a region's content comes from an old copy: nothing of it comes in before it has started anew");
             }
             Notice::Refused(refused) => self.refused(&words(&refused)),
             Notice::Digest { peer, equal: true } => {
@@ -105,10 +109,14 @@ impl Notices {
         self.foreign = None;
     }
 
-    /// Who is evicted right now.
+    /// Who is evicted or not let in right now.
     pub(super) fn look_at(&mut self, status: &Status) {
-        let evicted = status.peers.iter().filter(|peer| peer.evicted);
-        self.evicted = evicted.map(|peer| peer.region.clone()).collect();
+        let named = |state: PeerState| {
+            let peers = status.peers.iter().filter(|peer| peer.state() == state);
+            peers.map(|peer| peer.region.clone()).collect()
+        };
+        self.evicted = named(PeerState::Evicted);
+        self.copies = named(PeerState::OldCopy);
     }
 
     /// What belongs in the health.
@@ -119,6 +127,9 @@ impl Notices {
         }
         for region in &self.evicted {
             troubles.push(format!("{region} was silent for too long and is evicted"));
+        }
+        for region in &self.copies {
+            troubles.push(format!("{region} holds an old copy and is to start anew"));
         }
         if let Some(region) = &self.unequal {
             troubles.push(format!("{region} does not hold the same and is repaired"));
