@@ -51,6 +51,7 @@ pub fn peer(region: &str) -> PeerStatus {
         clock_offset_ms: -3,
         digest_equal: Some(true),
         received_bytes: 4_096,
+        refused: false,
     }
 }
 
