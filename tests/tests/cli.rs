@@ -138,6 +138,21 @@ fn a_second_up_says_what_runs() {
             again.contains("already running") && again.contains("keyvalue-valkey"),
             "{again}"
         );
+        for (asked, has) in [
+            (
+                &["--wan-ms", "30"][..],
+                "it has 20 ms between regions, not 30",
+            ),
+            (&["--wan-ms", "20", "--port", "1"], "not on port 1"),
+            (
+                &["--wan-ms", "20", "--fresh"],
+                "goes on with what was counted",
+            ),
+        ] {
+            let arguments = [&["up", "--regions", "iad,fra"][..], asked].concat();
+            let refusal = program.run(&arguments).await.refused();
+            assert!(refusal.contains(has), "{refusal}");
+        }
         let other = program.run(&["up", "--regions", "iad,sin"]).await;
         assert!(other.out.contains("already running"), "{other:?}");
         let refusal = other.refused();

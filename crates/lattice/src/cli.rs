@@ -260,7 +260,7 @@ async fn start(directory: &Path, up: Up) -> Result<ExitCode, Error> {
     foreground::up(options, up.in_background).await
 }
 
-/// A second `up` shows what runs; it fails only if other regions or stores were asked for.
+/// A second `up` shows what runs; it fails only if something else was asked for.
 fn already_running(status: &Status, up: &Up) -> Result<ExitCode, Error> {
     say!(
         "a lattice is already running here (process {}):\n",
@@ -282,6 +282,13 @@ fn already_running(status: &Status, up: &Up) -> Result<ExitCode, Error> {
             Stores::Home => "a single store",
         };
         format!("it has {has}")
+    } else if status.wan_ms != up.wan_ms {
+        let has = status.wan_ms;
+        format!("it has {has} ms between regions, not {}", up.wan_ms)
+    } else if let Some(port) = up.port.filter(|port| status.port() != Some(*port)) {
+        format!("its page is {}, not on port {port}", status.url)
+    } else if up.fresh {
+        "it goes on with what was counted".to_owned()
     } else {
         return Ok(ExitCode::SUCCESS);
     };

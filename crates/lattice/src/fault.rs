@@ -7,12 +7,16 @@ use tracing::info;
 use crate::error::Error;
 use crate::lattice::{leaf_ready, Lattice};
 use crate::place::Place;
+use crate::probe;
 use crate::region::HOME;
 use crate::supervise::{State, Supervised};
+use crate::view::replication_of;
 use crate::wan::Direction;
 
 /// How long a revived region may take to serve.
 const REVIVAL_DEADLINE: Duration = Duration::from_secs(90);
+/// How long its store is waited for then; one that was away for long catches up for longer.
+const JOIN_DEADLINE: Duration = Duration::from_secs(15);
 
 impl Lattice {
     /// SIGKILLs a region, which then stays dead, or one process, which is restarted unless
@@ -185,7 +189,31 @@ impl Lattice {
         if serving {
             return Ok(format!("{region} was not dead; it serves"));
         }
-        Ok(format!("{region} serves again after {seconds:.1} s"))
+        let store = self.store_joined(place).await;
+        Ok(format!("{region} serves again after {seconds:.1} s{store}"))
+    }
+
+    /// Waits until the store of a region serves that replicates, and says what came of it.
+    async fn store_joined(&self, place: &Place) -> String {
+        let replicate = self.replication().await.iter().any(Option::is_some);
+        if place.valkey.is_none() || !replicate {
+            return String::new();
+        }
+        let started = Instant::now();
+        let joined = || async {
+            match replication_of(place).await {
+                Some(store) if store.phase == "ready" => Ok(()),
+                Some(store) => Err(store.phase.into_owned()),
+                None => Err("without a leader".to_owned()),
+            }
+        };
+        match probe::until("the store", JOIN_DEADLINE, joined).await {
+            Ok(()) => {
+                let seconds = started.elapsed().as_secs_f64();
+                format!(", its store {seconds:.1} s later")
+            }
+            Err(_) => ", its store does not yet (`lattice status` shows it)".to_owned(),
+        }
     }
 
     /// The hub's own processes count as home's.

@@ -127,9 +127,9 @@ pub async fn read(port: u16) -> Option<Status> {
     timeout(DEADLINE, ask).await.ok()?
 }
 
-/// The regions' replication for a terminal; empty when nothing replicates.
+/// The replication of stores, each by its region's name, for a terminal; empty when nothing replicates.
 #[must_use]
-pub fn table<'a>(regions: impl Iterator<Item = &'a Status>) -> String {
+pub fn table<'a>(stores: impl Iterator<Item = (&'a str, Option<&'a Status>)>) -> String {
     let mut rows = vec![[
         "STORE",
         "IN STEP",
@@ -142,7 +142,13 @@ pub fn table<'a>(regions: impl Iterator<Item = &'a Status>) -> String {
     ]
     .map(str::to_owned)];
     let mut conflicts = Vec::new();
-    for region in regions {
+    let mut replicates = false;
+    for (name, store) in stores {
+        let Some(region) = store else {
+            rows.push([name, "nobody leads it", "-", "-", "-", "-", "-", "-"].map(str::to_owned));
+            continue;
+        };
+        replicates = true;
         rows.push([
             region.region.to_string(),
             word(region),
@@ -160,7 +166,7 @@ pub fn table<'a>(regions: impl Iterator<Item = &'a Status>) -> String {
         ]);
         conflicts.extend(&region.conflicts);
     }
-    if rows.len() == 1 {
+    if !replicates {
         return String::new();
     }
     let mut text = crate::status::columns(&rows);
@@ -208,7 +214,12 @@ mod tests {
     fn a_region_that_lacks_something_says_how_much_and_since_when() {
         let region = status();
         assert!(!region.in_step());
-        let table = table([&region, &region].into_iter());
+        let stores = [
+            ("iad", Some(&region)),
+            ("fra", Some(&region)),
+            ("gru", None),
+        ];
+        let table = table(stores.into_iter());
         for part in [
             "iad",
             "12 behind",
@@ -217,6 +228,7 @@ mod tests {
             "equal",
             "123.5 kB",
             "conflict over a\\nb: 2.0 iad",
+            "gru    nobody leads it",
         ] {
             assert!(table.contains(part), "{part}:\n{table}");
         }
@@ -257,5 +269,6 @@ mod tests {
     #[test]
     fn nothing_is_said_where_nothing_replicates() {
         assert_eq!(table(std::iter::empty()), "");
+        assert_eq!(table(std::iter::once(("home", None))), "");
     }
 }

@@ -98,6 +98,13 @@ impl Status {
         (serving, pages().count())
     }
 
+    /// The port of the page.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        let (_, port) = self.url.rsplit_once(':')?;
+        port.parse().ok()
+    }
+
     /// Whether every region serves and the supervision has nothing to do.
     ///
     /// # Errors
@@ -158,10 +165,9 @@ impl Status {
             ]);
         }
         let mut table = columns(&rows);
-        let stores = self
-            .regions
-            .iter()
-            .filter_map(|region| region.replication.as_ref());
+        let stores = self.regions.iter();
+        let stores = stores.filter(|region| region.valkey_port.is_some());
+        let stores = stores.map(|region| (region.name.as_str(), region.replication.as_ref()));
         let stores = replication::table(stores);
         if !stores.is_empty() {
             let _ = write!(table, "\n{stores}");
@@ -171,6 +177,9 @@ impl Status {
             "\nopen {}    hub nats://{}    {} ms between regions    application {}\n",
             self.url, self.hub, self.wan_ms, self.application
         );
+        if let Some(healing) = &self.healing {
+            let _ = writeln!(table, "{healing}");
+        }
         table
     }
 }

@@ -133,7 +133,7 @@ impl Lattice {
 }
 
 /// What the region's store says of its replication, where one runs.
-async fn replication_of(place: &Place) -> Option<Replication> {
+pub(crate) async fn replication_of(place: &Place) -> Option<Replication> {
     let runs = place.valkey.as_ref()?.status().state == State::Running;
     replication::read(place.ports.valkey.filter(|_| runs)?).await
 }
