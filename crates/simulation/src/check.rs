@@ -24,6 +24,18 @@ pub fn is_in_step(world: &World) -> Result<bool> {
     Ok(true)
 }
 
+/// Whether a store holds entries that nobody covers: all disks are gone on which the numbers before them were.
+pub(crate) fn has_orphans(world: &World) -> Result<bool> {
+    for site in 0..world.sites.len() {
+        let covered = world.vector(site)?;
+        let rows = entries(world, site)?;
+        if rows.iter().any(|row| !row.entry.is_covered_by(&covered)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Why the regions are not in step, for a report.
 pub fn describe(world: &World) -> Result<String> {
     let mut text = String::new();

@@ -21,7 +21,8 @@ pub fn happen(world: &mut World) -> Result<()> {
         30..50 if running => kill(world, site, 100..5_000)?,
         50..62 if running => restart_store(world, site),
         62..67 if running => wipe(world, site)?,
-        67..75 if running => set_back(world, site)?,
+        67..72 if running => set_back(world, site)?,
+        72..75 if running => set_back_and_wipe(world, site)?,
         75..80 => backup(world, site),
         80..88 => shift_clock(world, site),
         88..94 => stop(world, site),
@@ -69,14 +70,20 @@ fn cut(world: &mut World, site: usize) -> &'static str {
 }
 
 fn isolate(world: &mut World, site: usize, range: std::ops::Range<u64>) -> &'static str {
+    cut_off(world, &[site], range);
+    "region cut off"
+}
+
+/// Regions hear nobody but each other for a while.
+fn cut_off(world: &mut World, inside: &[usize], range: std::ops::Range<u64>) {
     let after = world.rng.u64(range);
-    for other in (0..world.sites.len()).filter(|other| *other != site) {
-        for (from, to) in [(site, other), (other, site)] {
+    let outside = (0..world.sites.len()).filter(|site| !inside.contains(site));
+    for (inside, outside) in outside.flat_map(|out| inside.iter().map(move |site| (*site, out))) {
+        for (from, to) in [(inside, outside), (outside, inside)] {
             world.cut.insert((from, to));
             world.at(after, Happening::Mend(Mend::Way(from, to)));
         }
     }
-    "region cut off"
 }
 
 pub(crate) fn kill(
@@ -137,6 +144,22 @@ fn set_back(world: &mut World, site: usize) -> Result<&'static str> {
         isolate(world, site, 2_000..8_000);
     }
     Ok("backup restored")
+}
+
+/// A region is set back, and another one's disk is lost, so that it is filled from there: nobody else is heard for a while.
+fn set_back_and_wipe(world: &mut World, site: usize) -> Result<&'static str> {
+    // The oldest one: the more was deleted since, and forgotten.
+    let Some(dump) = world.sites[site].dumps.first().cloned() else {
+        return Ok(backup(world, site));
+    };
+    let sites = world.sites.len();
+    let other = (site + world.rng.usize(1..sites)) % sites;
+    replace_disk(world, site, dump)?;
+    if world.sites[other].engine.is_some() {
+        wipe(world, other)?;
+    }
+    cut_off(world, &[site, other], 6_000..15_000);
+    Ok("backup restored beside a wiped disk")
 }
 
 fn shift_clock(world: &mut World, site: usize) -> &'static str {

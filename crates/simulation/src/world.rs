@@ -24,6 +24,8 @@ const TICK_MS: u64 = 50;
 pub const TOMBSTONE_MS: u64 = 6_000;
 /// From then on the components of a quiet region write nothing, as long as things go wrong.
 pub const QUIET_MS: u64 = 10_000;
+/// Between two readings of a peer's index without need.
+pub(crate) const PULL_MS: u64 = 10_000;
 /// A region silent for this long is evicted.
 pub const RETENTION_MS: u64 = 30_000;
 
@@ -241,7 +243,7 @@ impl World {
         config.retention_ms = RETENTION_MS;
         // Numbers that are taken for no write come often here, too, and vectors have to be equal for a comparison.
         config.digest_ms = 2_000;
-        config.pull_ms = 10_000;
+        config.pull_ms = PULL_MS;
         let place = &mut self.sites[site];
         place.start(config);
         let (life, run) = (place.life, place.run_id());
