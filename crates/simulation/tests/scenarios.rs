@@ -456,6 +456,31 @@ fn a_region_that_was_set_back_lets_one_that_emptied_itself_read_it_to_the_end() 
 }
 
 #[test]
+fn a_region_that_never_catches_up_is_not_waited_for_for_ever() {
+    let mut world = serving(1, 3);
+    let old = world.sites[AMS].data.clone();
+    world.run(world.now + 4_000).unwrap();
+    world.writing = false;
+    in_step(&mut world);
+    world.sites[FRA].stop();
+    restart_over(&mut world, AMS, old);
+    until(&mut world, "draining", |world| {
+        phase(world, AMS) == "draining"
+    });
+    world.sites[GRU].stop();
+    world.full.insert(FRA);
+    restart_over(&mut world, FRA, Data::default());
+    world.run(world.now + 60_000).unwrap();
+    assert_eq!(phase(&world, AMS), "draining");
+    world.run(world.now + 660_000).unwrap();
+    assert_eq!(phase(&world, AMS), "ready");
+
+    world.full.clear();
+    world.start(GRU).unwrap();
+    comes_right(&mut world, 1);
+}
+
+#[test]
 fn of_regions_that_were_set_back_the_one_that_forgot_least_serves_when_nobody_else_does() {
     for seed in 0..20 {
         let mut world = serving(seed, 3);

@@ -44,7 +44,7 @@ pub(super) enum Phase {
     Draining {
         /// This drain's own number.
         drain: u64,
-        /// Since when nobody serves who could have it, or is about to.
+        /// Since when nobody serves who could have it.
         alone_since: u64,
         /// Whether all that it has is known here: components write no more, and it was looked at since.
         known: bool,
@@ -328,10 +328,9 @@ impl Engine {
             }
             Phase::Draining { alone_since, .. } => {
                 let alone_ms = self.now.mono_ms.saturating_sub(*alone_since);
-                let live = || self.peers.keys().filter(|region| self.is_live(region));
-                if live().any(|region| !self.is_draining(region)) {
+                if self.peers.keys().any(|region| self.is_serving(region)) {
                     self.is_not_alone();
-                } else if alone_ms > self.patience(live()) {
+                } else if alone_ms > self.patience() {
                     // Better what is here than nothing; what was forgotten comes back when others do.
                     self.mint(Reason::Restarted, store::Phase::Joining);
                 }
@@ -340,29 +339,37 @@ impl Engine {
         }
     }
 
-    /// Somebody serves, or catches up and will serve.
+    /// Somebody serves.
     fn is_not_alone(&mut self) {
         if let Phase::Draining { alone_since, .. } = &mut self.phase {
             *alone_since = self.now.mono_ms;
         }
     }
 
-    /// For how long a store that is to start anew is that while all others who speak are, too. One of them has to serve
-    /// all the same, and best the one that forgot least. Were they to wait for each other in a circle, the smallest would be
-    /// the one.
-    fn patience<'a>(&self, mut others: impl Iterator<Item = &'a Region> + Clone) -> u64 {
+    /// For how long a store that is to start anew goes on waiting for somebody who serves.
+    ///
+    /// Of those that all are to start anew one has to serve all the same, and best the one that forgot least. Were they to
+    /// wait for each other in a circle, the smallest would be the one. Whoever catches up will serve, and is given time to
+    /// read a large store, but not for ever: its disk may be full.
+    fn patience(&self) -> u64 {
         const ROUND: u64 = 10;
+        const CATCHING_UP: u64 = 200;
+        let live = self.peers.keys().filter(|region| self.is_live(region));
+        let (draining, joining): (Vec<&Region>, Vec<&Region>) =
+            live.partition(|region| self.is_draining(region));
         let smaller = |other: &Region| *other < self.config.region;
         let yields = |other: &Region| {
             self.is_outdone_by(other) || (smaller(other) && !self.remembers_more_than(other))
         };
-        if !others.clone().any(yields) {
-            self.config.answer_ms
-        } else if !others.any(smaller) {
-            self.config.answer_ms.saturating_mul(ROUND)
+        let answers = if !draining.iter().any(|other| yields(other)) {
+            1
+        } else if !draining.iter().any(|other| smaller(other)) {
+            ROUND
         } else {
-            u64::MAX
-        }
+            return u64::MAX;
+        };
+        let answers = answers + if joining.is_empty() { 0 } else { CATCHING_UP };
+        self.config.answer_ms.saturating_mul(answers)
     }
 
     fn is_approving(&self) -> bool {
