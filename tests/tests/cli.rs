@@ -130,10 +130,7 @@ fn the_page_is_on_the_port_asked_for_and_one_in_use_is_refused() {
 #[test]
 fn a_second_up_says_what_runs() {
     play(async |program| {
-        let again = program
-            .run(&["up", "--regions", "iad,fra", "--wan-ms", "20"])
-            .await
-            .well();
+        let again = program.run(&["up", "--regions", "iad,fra"]).await.well();
         assert!(
             again.contains("already running") && again.contains("keyvalue-valkey"),
             "{again}"

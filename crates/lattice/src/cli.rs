@@ -124,9 +124,9 @@ struct Up {
     /// Edge regions by their Fly.io codes, 1 to 8, nearest first for a visitor without a home.
     #[arg(long, default_value_t)]
     regions: Codes,
-    /// Round trip between any two regions, in milliseconds, at most 2000; 500 with --single-store.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=2000))]
-    wan_ms: u64,
+    /// Round trip between any two regions, in milliseconds, at most 2000, 500 with --single-store; none without.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(0..=2000))]
+    wan_ms: Option<u64>,
     /// Port of the page; 8000 or, when that is taken, any free one without.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
@@ -158,13 +158,17 @@ impl Up {
         }
     }
 
+    fn wan_ms(&self) -> u64 {
+        self.wan_ms.unwrap_or_default()
+    }
+
     /// Refuses what parses but could never serve a page.
     fn check(&self) -> Result<(), Error> {
-        if self.single_store && self.wan_ms > SINGLE_STORE_WAN_MS {
+        if self.single_store && self.wan_ms() > SINGLE_STORE_WAN_MS {
             return Err(Error::Refused(format!(
                 "--wan-ms {} is too long with --single-store: a page makes three round trips to \
                  the store, and the edge waits 1.8 s; 0 to {SINGLE_STORE_WAN_MS} is allowed",
-                self.wan_ms
+                self.wan_ms()
             )));
         }
         Ok(())
@@ -251,7 +255,7 @@ async fn start(directory: &Path, up: Up) -> Result<ExitCode, Error> {
         root: absolute(Path::new("."))?,
         state_dir: directory.to_owned(),
         regions: up.regions,
-        wan: Duration::from_millis(up.wan_ms),
+        wan: Duration::from_millis(up.wan_ms()),
         port: up.port,
         stores,
         manifest,
@@ -282,9 +286,9 @@ fn already_running(status: &Status, up: &Up) -> Result<ExitCode, Error> {
             Stores::Home => "a single store",
         };
         format!("it has {has}")
-    } else if status.wan_ms != up.wan_ms {
+    } else if let Some(wan_ms) = up.wan_ms.filter(|wan_ms| status.wan_ms != *wan_ms) {
         let has = status.wan_ms;
-        format!("it has {has} ms between regions, not {}", up.wan_ms)
+        format!("it has {has} ms between regions, not {wan_ms}")
     } else if let Some(port) = up.port.filter(|port| status.port() != Some(*port)) {
         format!("its page is {}, not on port {port}", status.url)
     } else if up.fresh {

@@ -99,6 +99,11 @@ impl Origin {
         life.map_or(0, |(_, seq)| *seq)
     }
 
+    /// Whether there is a life before the last one, of which it may have forgotten something.
+    pub(crate) fn may_be_copy(&self) -> bool {
+        self.lives.len() > 1
+    }
+
     /// Whether somebody remembers more of the store's earlier lives than it did: it was an old copy.
     ///
     /// What its last life wrote since, and lives after that, it need not have had. Lives from before it was last empty
@@ -158,6 +163,7 @@ mod tests {
     #[test]
     fn a_store_in_its_first_life_forgot_nothing() {
         let store = origin(&[(4, 10)]);
+        assert!(!store.may_be_copy());
         assert!(!store.forgot(&remembered(&[("fra/3", 1), ("fra/4", 11), ("fra/5", 1)])));
     }
 

@@ -23,8 +23,8 @@ pub const MAX_BYTES: usize = 64 << 20;
 
 const MAGIC: u8 = b'R';
 
-/// More than any region keeps ([`Config::origins`](crate::Config::origins)).
-const MAX_ORIGINS: usize = 1_024;
+/// More than any region names ([`Config::origins`](crate::Config::origins)), or knows drains of.
+pub(crate) const MAX_ORIGINS: usize = 1_024;
 
 /// Beyond this, with room to count on, the script's numbers are not exact.
 const MAX_NUMBER: u64 = 1 << 52;
@@ -241,11 +241,11 @@ fn check(message: &Message) -> Result<(), &'static str> {
         Message::Digest(digest) => ([Some(&digest.vector), None], [0, 0], &[][..]),
     };
     let covered = vectors.into_iter().flatten().flat_map(VersionVector::iter);
-    let origins = match message {
-        Message::Hello(hello) => &hello.origins[..],
-        _ => &[],
+    let (origins, relieves) = match message {
+        Message::Hello(hello) => (&hello.origins[..], hello.relieves.len()),
+        _ => (&[][..], 0),
     };
-    if origins.len() > MAX_ORIGINS {
+    if origins.len() > MAX_ORIGINS || relieves > MAX_ORIGINS {
         return Err("more origins than anybody keeps");
     }
     let taken = origins.iter().flat_map(|origin| &origin.lives);

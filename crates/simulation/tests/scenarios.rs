@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use fastrand::Rng;
-use replica::store::Write;
+use replica::store::{Session, Write};
 use replica::wire::{self, Envelope, Hello, Message, Stage};
 use replica::Event;
 use simulation::check::{describe, is_in_step, values};
@@ -638,17 +638,161 @@ fn stores_that_nobody_remembers_more_of_make_room_for_new_ones() {
     let mut world = serving(1, 3);
     world.writing = false;
     for _ in 0..30 {
-        isolate(&mut world, GRU);
         restart_over(&mut world, AMS, Data::default());
         serves(&mut world, AMS);
+        // Its second life: it may have forgotten something of the first.
+        let disk = world.sites[AMS].data.clone();
+        restart_over(&mut world, AMS, disk);
+        in_step(&mut world);
+        world.run(world.now + 1_000).unwrap();
+        // Something of FRA that comes to GRU by AMS alone, while all speak.
+        world.cut.insert((FRA, GRU));
         write(&mut world, FRA, &[set("new")]);
-        until(&mut world, "there", |world| has_all_of(world, AMS, FRA));
-        join(&mut world, AMS, GRU);
-        until(&mut world, "there", |world| has_all_of(world, GRU, AMS));
+        until(&mut world, "there", |world| has_all_of(world, GRU, FRA));
         let kept = world.sites[GRU].data.hash("@kv/r/origins");
         assert!(kept.len() <= 12, "{kept:?}");
         assert!(kept.contains_key(&first_life(&world, AMS)), "{kept:?}");
         world.cut.clear();
         in_step(&mut world);
     }
+}
+
+/// Takes a region's disk away under its provider, which goes on.
+fn lose_disk(world: &mut World, site: usize) {
+    world.step(site, Event::Disconnected).unwrap();
+    let place = &mut world.sites[site];
+    place.data = Data::default();
+    place.run += 1;
+    place.client = None;
+    place.steps.clear();
+    let run = place.run_id();
+    place.session = Session::new(run.clone());
+    world.step(site, Event::Connected(run)).unwrap();
+}
+
+#[test]
+fn no_store_makes_room_of_which_one_that_is_silent_may_remember_more() {
+    for seed in 0..5 {
+        let mut world = serving(seed, 3);
+        write(&mut world, AMS, &[set("old")]);
+        world.writing = false;
+        in_step(&mut world);
+        world.run(world.now + 7_000).unwrap();
+        in_step(&mut world);
+        // GRU hears that it is deleted, and AMS hears no more of GRU, which then learns more of FRA than the copy has.
+        world.cut.extend([(AMS, GRU), (FRA, GRU)]);
+        world.run(world.now + 70).unwrap();
+        let old = world.sites[FRA].data.clone();
+        world.cut.remove(&(AMS, GRU));
+        write(&mut world, AMS, &[delete()]);
+        world.cut.insert((AMS, GRU));
+        world.run(world.now + 1_500).unwrap();
+        if !gone(&world, GRU) {
+            // The news arrived after the cut.
+            continue;
+        }
+        world.cut.insert((GRU, AMS));
+        world.cut.remove(&(AMS, GRU));
+        world.cut.remove(&(FRA, GRU));
+        let more = |value: &'static str| [Write::Set("more".to_owned(), value.into())];
+        write(&mut world, FRA, &more("x"));
+        in_step(&mut world);
+        until(&mut world, "without tombstones", without_tombstones);
+        world.cut.insert((GRU, FRA));
+        world.run(world.now + 100).unwrap();
+
+        world.sites[FRA].stop();
+        lose_disk(&mut world, AMS);
+        restart_over(&mut world, FRA, old);
+        until(&mut world, "filled", |world| {
+            has_all_of(world, AMS, FRA) && world.sites[AMS].serving
+        });
+        // More new stores than origins are kept.
+        for _ in 0..24 {
+            restart_over(&mut world, FRA, Data::default());
+            serves(&mut world, FRA);
+            world.run(world.now + 600).unwrap();
+            world.cut.insert((FRA, AMS));
+            write(&mut world, FRA, &more("y"));
+            world.run(world.now + 100).unwrap();
+            let disk = world.sites[FRA].data.clone();
+            restart_over(&mut world, FRA, disk);
+            world.cut.remove(&(FRA, AMS));
+            until(&mut world, "there", |world| {
+                world.sites[FRA].serving && has_all_of(world, AMS, FRA)
+            });
+        }
+        world.cut.clear();
+        world.run(world.now + 30_000).unwrap();
+        in_step(&mut world);
+        for site in [AMS, FRA, GRU] {
+            assert!(gone(&world, site), "seed {seed}: {site}");
+        }
+    }
+}
+
+#[test]
+fn a_store_that_restarts_while_it_is_emptied_is_emptied_to_the_end() {
+    let mut world = serving_much(1, 2);
+    let older = world.sites[FRA].data.clone();
+    write(&mut world, FRA, &[set("one")]);
+    in_step(&mut world);
+    let old = world.sites[AMS].data.clone();
+    write(&mut world, AMS, &[set("two")]);
+    in_step(&mut world);
+    restart_over(&mut world, AMS, old);
+    until(&mut world, "wiping", |world| phase(world, AMS) == "wiping");
+    world.run(world.now + 300).unwrap();
+    world.sites[FRA].stop();
+    let half = world.sites[AMS].data.clone();
+    restart_over(&mut world, AMS, half);
+    world.run(world.now + 10_000).unwrap();
+    // It has everything, though it was set back, and would start anew with what is left of the other one.
+    restart_over(&mut world, FRA, older);
+    in_step(&mut world);
+    for site in [AMS, FRA] {
+        let visible = world.sites[site].data.visible();
+        assert!(visible.len() >= 6_000, "{site}: {}", visible.len());
+    }
+}
+
+#[test]
+fn two_regions_each_of_which_remembers_more_of_the_other_do_not_wait_for_ever() {
+    let mut tried = 0;
+    for seed in 0..40 {
+        let mut world = serving(seed, 3);
+        world.writing = false;
+        in_step(&mut world);
+        let older = world.sites[FRA].data.clone();
+        isolate(&mut world, GRU);
+        write(&mut world, FRA, &[set("b")]);
+        until(&mut world, "there", |world| has_all_of(world, AMS, FRA));
+        let old = world.sites[AMS].data.clone();
+        world.cut.remove(&(AMS, GRU));
+        write(&mut world, AMS, &[set("a")]);
+        world.cut.insert((AMS, GRU));
+        world.run(world.now + 100).unwrap();
+        until(&mut world, "there", |world| has_all_of(world, FRA, AMS));
+        if world.sites[GRU].data.visible().get("gone") != Some(&b"a".to_vec()) {
+            continue;
+        }
+        // FRA, set back, has the one's number from GRU, and AMS, set back to before that, FRA's.
+        world.sites[AMS].stop();
+        join(&mut world, FRA, GRU);
+        restart_over(&mut world, FRA, older);
+        in_step_but(&mut world, AMS);
+        world.sites[GRU].stop();
+        world.cut.clear();
+        restart_over(&mut world, AMS, old);
+        until(&mut world, "draining", |world| {
+            [AMS, FRA]
+                .iter()
+                .all(|site| phase(world, *site) == "draining")
+        });
+        tried += 1;
+        in_step_but(&mut world, GRU);
+        world.start(GRU).unwrap();
+        in_step(&mut world);
+    }
+    assert!(tried > 0);
 }

@@ -8,6 +8,8 @@ use anyhow::{ensure, Context as _};
 use bytes::Bytes;
 use lattice::probe::{self, loopback};
 use lattice::wan::WanLink;
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
 use provider_harness::{command, eventually, link, Host, Process};
 use redis::aio::MultiplexedConnection;
 
@@ -47,6 +49,24 @@ pub struct Ground {
     marks: AtomicU64,
     provider: PathBuf,
     yard: Yard,
+}
+
+/// Processes that are stopped; they go on when it is dropped.
+pub struct Stopped(Vec<Pid>);
+
+impl Stopped {
+    fn signal(&self, signal: Signal) {
+        for pid in &self.0 {
+            // One that has ended shows elsewhere.
+            let _ = kill(*pid, signal);
+        }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGCONT);
+    }
 }
 
 impl Ground {
@@ -101,6 +121,18 @@ impl Ground {
     /// The regions that hear of it.
     pub fn others(&self) -> &[Region] {
         self.regions.get(1..).unwrap_or_default()
+    }
+
+    /// Stops all processes of the other regions until the value is dropped; shorter than they are missed.
+    pub fn stop_others(&self) -> Stopped {
+        let pids = self.others().iter().flat_map(|region| {
+            let servers = [region.leaf.pid(), region.site.valkey.pid()];
+            servers.into_iter().chain([region.site.provider.id()])
+        });
+        let pids = pids.flatten().filter_map(|pid| i32::try_from(pid).ok());
+        let stopped = Stopped(pids.map(Pid::from_raw).collect());
+        stopped.signal(Signal::SIGSTOP);
+        stopped
     }
 
     /// Makes `round_trip` that between any two regions: two links lie between them, each crossed once each way.

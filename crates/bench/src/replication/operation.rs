@@ -49,6 +49,9 @@ pub enum Way {
     Plain,
     /// The provider in replicated mode.
     Replicated,
+    /// The same while the other regions' processes are stopped, as if they were on machines of their own. Writes alone:
+    /// of reads the others never hear.
+    Alone,
 }
 
 /// One operation of one store.
@@ -71,6 +74,10 @@ impl Operation {
 
     pub fn writes(self) -> bool {
         matches!(self, Self::Set | Self::Increment)
+    }
+
+    fn is_measured(self, way: Way) -> bool {
+        way != Way::Alone || self.writes()
     }
 }
 
@@ -139,6 +146,7 @@ pub async fn measure(plan: &Plan, ground: &Ground, plain: &Site) -> anyhow::Resu
             Way::Replicated,
             Subject::Provider(region.site.caller.clone()),
         ),
+        (Way::Alone, Subject::Provider(region.site.caller.clone())),
     ];
     let mut points = Vec::new();
     for callers in &plan.callers {
@@ -149,8 +157,14 @@ pub async fn measure(plan: &Plan, ground: &Ground, plain: &Site) -> anyhow::Resu
                 for at in 0..subjects.len() {
                     let at = (at + turn) % subjects.len();
                     let (way, subject) = &subjects[at];
-                    let slice = visit(subject, operation, *callers, plan.slice, &keys).await?;
-                    if *way == Way::Replicated && operation.writes() {
+                    if !operation.is_measured(*way) {
+                        continue;
+                    }
+                    let stopped = (*way == Way::Alone).then(|| ground.stop_others());
+                    let slice = visit(subject, operation, *callers, plan.slice, &keys).await;
+                    drop(stopped);
+                    let slice = slice?;
+                    if matches!(way, Way::Replicated | Way::Alone) && operation.writes() {
                         ground.settle(region).await?;
                     }
                     if turn > 0 {
@@ -158,7 +172,8 @@ pub async fn measure(plan: &Plan, ground: &Ground, plain: &Site) -> anyhow::Resu
                     }
                 }
             }
-            for ((way, _), seen) in subjects.iter().zip(seen) {
+            let measured = subjects.iter().zip(seen);
+            for ((way, _), seen) in measured.filter(|((way, _), _)| operation.is_measured(*way)) {
                 let summary = seen.summarise();
                 super::progress(&format!("{operation:?} {way:?} × {callers}"), &summary);
                 points.push(Point {

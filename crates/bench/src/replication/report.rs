@@ -122,7 +122,7 @@ impl Report {
 fn calls(points: &[Point]) -> Vec<Verdict> {
     let verdict = |operation: Operation| {
         let promised = if operation.writes() { WRITES } else { READS };
-        let ratio = ratio(points, operation, 1);
+        let ratio = ratio(points, operation, Way::Replicated, 1);
         let name = super::table::operation(operation);
         Verdict::new(
             format!("{name} p50, replicated / plain"),
@@ -134,15 +134,15 @@ fn calls(points: &[Point]) -> Vec<Verdict> {
     Operation::ALL.map(verdict).into()
 }
 
-/// The median of an operation in replicated mode, in medians of it in plain mode.
-pub fn ratio(points: &[Point], operation: Operation, callers: usize) -> f64 {
+/// The median of an operation in replicated mode, in one way or the other, in medians of it in plain mode.
+pub fn ratio(points: &[Point], operation: Operation, replicated: Way, callers: usize) -> f64 {
     let p50 = |way: Way| {
         let found = points.iter().find(|point| {
             point.operation == operation && point.way == way && point.callers == callers
         });
         found.map_or(f64::NAN, |point| point.summary.p50_us)
     };
-    p50(Way::Replicated) / p50(Way::Plain)
+    p50(replicated) / p50(Way::Plain)
 }
 
 fn on_paper(costs: &[Cost]) -> Option<OnPaper> {

@@ -48,8 +48,8 @@ fn points(report: &Report) -> String {
         ];
         cells.extend(figures(&point.summary));
         cells.push(point.summary.failed.to_string());
-        if point.way == Way::Replicated {
-            let ratio = ratio(&report.points, point.operation, point.callers);
+        if matches!(point.way, Way::Replicated | Way::Alone) {
+            let ratio = ratio(&report.points, point.operation, point.way, point.callers);
             cells.push(format!("{ratio:.2}×"));
         }
         rows.push(cells);
@@ -261,5 +261,6 @@ fn way(way: Way) -> &'static str {
         Way::Raw => "Valkey",
         Way::Plain => "plain",
         Way::Replicated => "replicated",
+        Way::Alone => "replicated, alone",
     }
 }

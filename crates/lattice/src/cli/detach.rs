@@ -28,7 +28,7 @@ pub(super) async fn up(directory: &Path, up: &Up) -> Result<ExitCode, Error> {
         .arg("up")
         .arg("--in-background")
         .arg(format!("--regions={}", up.regions))
-        .arg(format!("--wan-ms={}", up.wan_ms));
+        .arg(format!("--wan-ms={}", up.wan_ms()));
     if let Some(manifest) = &up.manifest {
         command.arg("--manifest").arg(manifest);
     }

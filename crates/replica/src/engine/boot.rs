@@ -82,6 +82,7 @@ impl Phase {
 impl Engine {
     pub(super) fn connected(&mut self, run: String) {
         self.run = run;
+        self.stays = false;
         self.reload();
     }
 
@@ -141,9 +142,9 @@ impl Engine {
         } else {
             self.refresh(&loaded);
             let phase = loaded.identity.as_ref().map(|identity| identity.phase);
-            if let (Phase::Draining { known, .. }, Some(store::Phase::Joining)) =
-                (&mut self.phase, phase)
-            {
+            // A look from before it stopped components knows nothing of what they wrote until then.
+            let stopped = phase == Some(store::Phase::Joining) && !self.is_approving();
+            if let (Phase::Draining { known, .. }, true) = (&mut self.phase, stopped) {
                 // Who takes over says so when it hears of it.
                 self.hello_asks |= !std::mem::replace(known, true);
             }
@@ -192,7 +193,10 @@ impl Engine {
         if identity.run != self.run {
             // Its disk may have been set back; what it wrote since then may still be on its way somewhere. No
             // number may mean two writes, so it goes on under another name.
-            let phase = if adopts {
+            let phase = if wiping {
+                // What is left is no store that others may rely on.
+                store::Phase::Wiping
+            } else if adopts {
                 store::Phase::Adopting
             } else {
                 store::Phase::Joining
@@ -268,10 +272,14 @@ impl Engine {
         );
     }
 
-    /// Wall time and a number of this engine's own: another life of the region has neither. Later than the store's
-    /// earlier lives, whatever the clock does.
+    /// Wall time and a number of this engine's own: another life of the region has neither. Later than the region's
+    /// earlier lives, as far as they are known, whatever the clock does.
     fn new_incarnation(&mut self) -> Option<Incarnation> {
-        let lives = self.lineage.iter().map(|life| u64::from(life.incarnation));
+        let peers = self.peers.values().map(|peer| &peer.vector);
+        let known = peers.chain([&self.vector]).flat_map(VersionVector::iter);
+        let known = known.map(|(author, _)| author).chain(&self.lineage);
+        let own = known.filter(|author| author.region == self.config.region);
+        let lives = own.map(|life| u64::from(life.incarnation));
         let last = lives.max().map_or(0, |last| last >> 16);
         let time = self.now.wall_ms.max(last.saturating_add(1));
         Incarnation::try_from((time << 16) | (self.id() & 0xffff)).ok()
@@ -332,6 +340,7 @@ impl Engine {
                     self.is_not_alone();
                 } else if alone_ms > self.patience() {
                     // Better what is here than nothing; what was forgotten comes back when others do.
+                    self.stays = true;
                     self.mint(Reason::Restarted, store::Phase::Joining);
                 }
             }
@@ -403,6 +412,7 @@ impl Engine {
             return;
         }
         self.notice(Notice::StartsAnew(reason));
+        self.stays = false;
         self.phase = Phase::Draining {
             drain: self.id(),
             alone_since: self.now.mono_ms,

@@ -53,6 +53,8 @@ pub struct Engine {
     lineage: Vec<Author>,
     suspicion: Option<(Author, u64)>,
     emptied: bool,
+    /// Whether this store serves although others who start anew remember more.
+    stays: bool,
     origins: Origins,
     vector: VersionVector,
     cursors: BTreeMap<Region, Cursor>,
@@ -120,6 +122,7 @@ impl Engine {
             lineage: Vec::new(),
             suspicion: None,
             emptied: false,
+            stays: false,
             origins: Origins::default(),
             vector: VersionVector::default(),
             cursors: BTreeMap::new(),

@@ -8,6 +8,7 @@ use crate::origin::Origin;
 use crate::region::{Author, Region};
 use crate::store::Op;
 use crate::vector::VersionVector;
+use crate::wire::MAX_ORIGINS;
 
 /// One in so many hellos names origins unasked: they hardly ever change.
 const HELLOS: u64 = 10;
@@ -44,7 +45,7 @@ impl Engine {
         self.origins_at = self.now.mono_ms.saturating_add(pause);
         let own = Origin::of(&self.lineage, &self.vector);
         let others = self.origins.0.values().cloned();
-        own.into_iter().chain(others).collect()
+        own.into_iter().chain(others).take(MAX_ORIGINS).collect()
     }
 
     /// Lets something of a peer in, if it may come in; keeps where it comes from before.
@@ -58,11 +59,12 @@ impl Engine {
             return true;
         }
         let wanted = self.origins.0.len().saturating_add(news.0.len());
-        let gone = if wanted > self.config.origins {
+        let mut gone = if wanted > self.config.origins {
             self.outlived()
         } else {
             Vec::new()
         };
+        gone.retain(|store| !news.0.contains_key(store));
         self.origins.0.retain(|store, _| !gone.contains(store));
         let room = self.config.origins.saturating_sub(self.origins.0.len());
         let mut origins = Vec::new();
@@ -81,16 +83,21 @@ impl Engine {
         true
     }
 
-    /// Stores that are there no more, and of which nobody remembers more than they did: nobody will.
+    /// Stores that are there no more, and of which nobody remembers more than they did: nobody will, as long as all speak.
+    /// One that is silent may have learned more since it was heard.
     fn outlived(&self) -> Vec<Author> {
-        let Some(vectors) = self.known_vectors() else {
+        let speaks = |region: &Region| self.is_live(region) && self.has_said(region);
+        if !self.peers.keys().all(speaks) {
             return Vec::new();
-        };
+        }
         let own = |peer: &Peer| peer.origins.first().and_then(Origin::store);
         let there: Vec<Author> = self.peers.values().filter_map(own).collect();
-        let outlived = |(store, origin): &(&Author, &Origin)| {
-            !there.contains(store) && !vectors.iter().any(|vector| origin.forgot(vector))
+        let forgot = |origin: &Origin| {
+            let mut peers = self.peers.values();
+            peers.any(|peer| origin.forgot(&peer.vector))
         };
+        let outlived =
+            |(store, origin): &(&Author, &Origin)| !there.contains(store) && !forgot(origin);
         let origins = self.origins.0.iter().filter(outlived);
         origins.map(|(store, _)| store.clone()).collect()
     }
@@ -112,7 +119,9 @@ impl Engine {
     /// of one of them than it does. The peer itself is no witness; and one that is away will be heard when it is back.
     fn admissible(&self, region: &Region) -> Option<Vec<&Origin>> {
         let forgot = |origin: &&Origin| {
-            let witness = |other: &&Region| *other != region && self.is_live(other);
+            let counts = |other: &Region| !(self.stays && self.is_draining(other));
+            let witness =
+                |other: &&Region| *other != region && self.is_live(other) && counts(other);
             let mut others = self.peers.iter().filter(|(other, _)| witness(other));
             others.any(|(_, peer)| origin.forgot(&peer.vector))
         };
@@ -148,7 +157,8 @@ impl Engine {
         // The rest is looked at when there is news, which is seldom; this runs for every push.
         let origins = peer.origins.iter();
         origins
-            .filter(|origin| is_news(origin) && !covered() && !origin.forgot(&self.vector))
+            .filter(|origin| origin.may_be_copy() && is_news(origin))
+            .filter(|origin| !covered() && !origin.forgot(&self.vector))
             .collect()
     }
 

@@ -284,6 +284,10 @@ impl Engine {
 
     /// What a peer remembers may show that this store, or one that it was filled from, was set back.
     pub(super) fn hear_memory(&mut self, from: &Region, theirs: &VersionVector) {
+        if self.stays && self.is_draining(from) {
+            // Its turn to start anew: what it has is taken in.
+            return;
+        }
         self.check_memory_against(theirs);
         self.check_origins_against(from, theirs);
     }
