@@ -254,8 +254,8 @@ async fn start(directory: &Path, up: Up) -> Result<ExitCode, Error> {
     let options = Options {
         root: absolute(Path::new("."))?,
         state_dir: directory.to_owned(),
-        regions: up.regions,
         wan: Duration::from_millis(up.wan_ms()),
+        regions: up.regions,
         port: up.port,
         stores,
         manifest,
