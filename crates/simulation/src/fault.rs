@@ -42,13 +42,22 @@ pub fn mend(world: &mut World, mend: &Mend) -> Result<()> {
             world.cut.remove(&(*from, *to));
         }
         Mend::Provider(site) => {
-            if world.sites[*site].engine.is_none() {
+            if is_unheard_of(world, *site) {
+                // What a region wrote before anybody knew of it may undo deletes (as is documented).
+                world.at(100, Happening::Mend(Mend::Provider(*site)));
+            } else if world.sites[*site].engine.is_none() {
                 world.start(*site)?;
             }
         }
         Mend::Clock(site) => world.sites[*site].clock_ms = 0,
     }
     Ok(())
+}
+
+/// Whether a region that has never begun could not make itself known.
+fn is_unheard_of(world: &World, site: usize) -> bool {
+    let cut = |(from, _): &(usize, usize)| *from == site;
+    world.sites[site].life == 0 && world.cut.iter().any(cut)
 }
 
 fn cut(world: &mut World, site: usize) -> &'static str {

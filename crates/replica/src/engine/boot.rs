@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Effect, Engine, Notice, Reason, Task};
+use super::{Effect, Engine, Notice, Peer, Reason, Task};
 use crate::region::{Author, Incarnation, Region};
 use crate::store::{self, Identity, Loaded, Op};
 use crate::vector::VersionVector;
@@ -33,8 +33,8 @@ pub(super) enum Phase {
     /// It catches up.
     Joining {
         until: u64,
-        /// What each peer had when it was first heard, by the author that it was then.
-        goals: BTreeMap<Region, (Author, VersionVector)>,
+        /// What each peer had when it was first heard, and when it first served.
+        goals: BTreeMap<Region, Goal>,
         /// Whether it has got all of a region that served, which need not be there any more.
         filled: bool,
     },
@@ -51,6 +51,15 @@ pub(super) enum Phase {
     },
     /// It is being emptied.
     Wiping,
+}
+
+/// What a peer had.
+#[derive(Debug, PartialEq)]
+pub(super) struct Goal {
+    author: Author,
+    vector: VersionVector,
+    /// Whether it served then.
+    served: bool,
 }
 
 impl Phase {
@@ -313,21 +322,24 @@ impl Engine {
                 };
                 let reached = goals
                     .iter()
-                    .all(|(region, (_, goal))| self.vector.includes(goal) || !waits_for(region));
+                    .all(|(region, goal)| self.vector.includes(&goal.vector) || !waits_for(region));
                 let asked = self
                     .members()
                     .filter(|region| self.is_live(region))
                     .all(|region| goals.contains_key(region));
                 // A store that emptied itself knows that others have what it had, and waits for them; but not for one
                 // that waits in its turn.
+                let fills = |(region, goal): (&Region, &Goal)| {
+                    goal.served && self.is_serving(region) && self.vector.includes(&goal.vector)
+                };
+                let waits_itself = |(region, peer): (&Region, &Peer)| {
+                    self.is_draining(region) && self.vector.includes(&peer.vector)
+                };
                 let nobody_serves = || !self.peers.keys().any(|region| self.is_serving(region));
                 let filled = !self.emptied
                     || *filled
-                    || goals.iter().any(|(region, (_, goal))| {
-                        let fills = self.is_serving(region)
-                            || (self.is_draining(region) && nobody_serves());
-                        fills && self.vector.includes(goal)
-                    });
+                    || goals.iter().any(fills)
+                    || (nobody_serves() && self.peers.iter().any(waits_itself));
                 if late && reached && asked && filled && !self.is_approving() {
                     // Whoever forgets tombstones after a restart has to know for whom they are kept.
                     self.keep_members();
@@ -388,12 +400,18 @@ impl Engine {
     }
 
     /// What a peer says, for a store that is still joining.
-    pub(super) fn boot_heard(&mut self, author: &Author, vector: &VersionVector) {
+    pub(super) fn boot_heard(&mut self, author: &Author, vector: &VersionVector, stage: Stage) {
         if let Phase::Joining { goals, .. } = &mut self.phase {
-            let goal = || (author.clone(), vector.clone());
+            let served = stage == Stage::Serving;
+            let goal = || Goal {
+                author: author.clone(),
+                vector: vector.clone(),
+                served,
+            };
             let known = goals.entry(author.region.clone()).or_insert_with(goal);
-            if known.0 != *author {
-                // It lives anew, and may have lost what nobody else has: that would be waited for in vain.
+            // One that lives anew may have lost what nobody else has: that would be waited for in vain. And what one
+            // has that catches up itself is less than what it serves with.
+            if known.author != *author || (served && !known.served) {
                 *known = goal();
             }
         }

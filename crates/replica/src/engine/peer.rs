@@ -174,7 +174,7 @@ impl Engine {
             self.keep_members();
         }
         self.hear_memory(&from, &hello.vector);
-        self.boot_heard(&hello.author, &hello.vector);
+        self.boot_heard(&hello.author, &hello.vector, hello.stage);
         self.compare_vectors(&from);
         self.note_lags();
         if self.is_relieved_by(&hello) {
