@@ -796,3 +796,23 @@ fn two_regions_each_of_which_remembers_more_of_the_other_do_not_wait_for_ever() 
     }
     assert!(tried > 0);
 }
+
+#[test]
+fn a_region_that_emptied_itself_is_not_filled_by_what_another_had_while_it_was_empty_too() {
+    for seed in 0..20 {
+        let mut world = serving(seed, 3);
+        world.writing = false;
+        in_step(&mut world);
+        // Its questions do not arrive, and it hears of one that is filled itself meanwhile.
+        world.cut.extend([(AMS, FRA), (AMS, GRU), (FRA, AMS)]);
+        for site in [AMS, GRU] {
+            let mut emptied = Data::default();
+            emptied.set("@kv/r/emptied", b"1");
+            restart_over(&mut world, site, emptied);
+        }
+        serves(&mut world, GRU);
+        world.run(world.now + 10_000).unwrap();
+        assert!(!world.sites[AMS].serving, "seed {seed}");
+        comes_right(&mut world, seed);
+    }
+}
