@@ -233,19 +233,21 @@ async fn visit(
                     }
                 }
             }
-            // A call may be lost; if none is answered, there is nothing to measure.
-            match refused {
-                Some(error) if seen.samples.len() == 0 => Err(error),
-                _ => Ok(seen),
-            }
+            (seen, refused)
         });
     }
-    let mut all = Seen::default();
-    while let Some(seen) = running.join_next().await {
-        all.append(seen??);
+    let (mut all, mut refused) = (Seen::default(), None);
+    while let Some(one) = running.join_next().await {
+        let (seen, error) = one?;
+        all.append(seen);
+        refused = refused.or(error);
     }
     all.elapsed = started.elapsed();
-    Ok(all)
+    // A call may be lost, the only one of a caller, too; if none is answered, there is nothing to measure.
+    match refused {
+        Some(error) if all.samples.len() == 0 => Err(error),
+        _ => Ok(all),
+    }
 }
 
 impl Subject {
