@@ -111,7 +111,8 @@ pub fn encode(entry: &Entry, authors: &Authors) -> Result<String, BlobError> {
     Ok(text)
 }
 
-fn fingerprint(value: &[u8]) -> String {
+/// Tells a register's value from another that was put in its place.
+pub(crate) fn fingerprint(value: &[u8]) -> String {
     let mut digits = sha1_smol::Sha1::from(value).digest().to_string();
     digits.truncate(8);
     digits

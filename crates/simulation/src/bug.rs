@@ -99,24 +99,24 @@ impl Bug {
                 "mark, counter = now, 0",
             ),
             Self::StampBelowSeen => (
-                "if ms > mark or (ms == mark and n >= counter) then return whole(ms) .. ',' .. whole(n + 1) end",
-                "",
+                "local later, n_later = tonumber(ms), tonumber(n) + 1",
+                "local later, n_later = mark, counter",
             ),
             Self::RestartWithoutFence => (
                 "and known_run ~= run then return {'stale'} end",
                 "and known_run ~= run and op ~= 'write' then return {'stale'} end",
             ),
             Self::NoShardBirth => (
-                "local shard = own .. '.' .. whole(seq) .. ':'",
+                "local shard = own .. '.' .. number .. ':'",
                 "local shard = own .. '.1:'",
             ),
             Self::ForgetsBaseline => (
-                "shards = string.gsub(shards, ':(%d+)[^@]*@', ':%1/%1!' .. own .. '.' .. whole(seq) .. '@')",
-                "if kind == 'd' then shards = string.gsub(shards, ':(%d+)[^@]*@', ':%1/%1!' .. own .. '.' .. whole(seq) .. '@') end",
+                "if shards ~= '' then",
+                "if shards ~= '' and kind == 'd' then",
             ),
             Self::BaselineOfNothing => (
-                "shards = string.gsub(shards, ':(%d+)[^@]*@', ':%1/%1!' .. own .. '.' .. whole(seq) .. '@')",
-                "if kind == 's' then shards = string.gsub(shards, ':(%d+)[^@]*@', ':%1/%1!' .. own .. '.' .. whole(seq) .. '@') end",
+                "if shards ~= '' then",
+                "if shards ~= '' and kind == 's' then",
             ),
             Self::BlindCommit => ("return {'conflict', whole(n)}", ""),
             Self::NoBeat => ("  seq = seq + 1\n  save()\n  return {'ok', whole(seq)}", "  return {'joining'}"),

@@ -58,15 +58,16 @@ pub(super) fn arguments(op: &Op, authors: &Authors) -> Vec<Bytes> {
         Op::Write { now_ms, writes } => {
             let mut arguments = vec![text(now_ms)];
             for write in writes {
-                let (kind, key, argument) = match write {
-                    Write::Set(key, value) => ("s", key, value.clone()),
-                    Write::Delete(key) => ("d", key, Bytes::new()),
-                    Write::Increment(key, delta) => ("i", key, text(delta)),
+                let (kind, key, argument, fingerprint) = match write {
+                    Write::Set(key, value) => ("s", key, value.clone(), blob::fingerprint(value)),
+                    Write::Delete(key) => ("d", key, Bytes::new(), String::new()),
+                    Write::Increment(key, delta) => ("i", key, text(delta), String::new()),
                 };
                 arguments.extend([
                     Bytes::from_static(kind.as_bytes()),
                     key.clone().into(),
                     argument,
+                    fingerprint.into(),
                 ]);
             }
             arguments

@@ -41,6 +41,7 @@ local function digits(text)
 end
 
 local function add(a, b)
+  if #a < 16 and #b < 16 then return whole((tonumber(a) or 0) + (tonumber(b) or 0)) end
   local sum, carry = '', 0
   while #a > 0 or #b > 0 do
     local s = (tonumber(string.sub(a, -13)) or 0) + (tonumber(string.sub(b, -13)) or 0) + carry
@@ -74,41 +75,11 @@ local anyone = op == 'load' or op == 'lease'
 if not anyone and known ~= incarnation then return {'stale'} end
 if not anyone and op ~= 'mint' and known_run ~= run then return {'stale'} end
 
-local function raise_mark(ms, n)
-  if ms > mark or (ms == mark and n > counter) then mark, counter = ms, n end
-end
-
-local function tick(now)
-  if now > mark then mark, counter = now, 0 else counter = counter + 1 end
-end
-
-local function save()
-  call('HSET', STATE, 'q', whole(seq), 'p', whole(head), 'm', whole(mark), 'n', whole(counter))
-end
-
--- What was written before keeps its numbers: given twice, the second write would be taken for the first.
-local function refuse(reply)
-  save()
-  return reply
-end
-
-local function index(key)
-  head = head + 1
-  call('ZADD', INDEX, whole(head), key)
-end
-
 local PATTERN = '^(%d+),(%d+),(%d+),(%d+)|([-=+])([^|]*)|(.*)$'
 local EMPTY = '0,0,0,0|-|'
+local MALFORMED = 'MALFORMED an entry has an unknown form'
 
--- A stamp for a write on an entry: later than the clock, and than the entry's own stamp, which may come from a
--- clock so far ahead that it was not allowed to move this one.
-local function stamp(ms, n)
-  ms, n = tonumber(ms), tonumber(n)
-  if ms > mark or (ms == mark and n >= counter) then return whole(ms) .. ',' .. whole(n + 1) end
-  return whole(mark) .. ',' .. whole(counter)
-end
-
-local writes, first, adopted, malformed = ARGV, 5, 0, false
+local writes, first, adopted, refused = ARGV, 5, 0, false
 
 -- ADOPT NOW KEY*: values that lay here before the group did become its oldest writes. Where plain links may have
 -- written since, what differs from its entry becomes a write of now: what a counter grew by is added, anything else is
@@ -118,7 +89,7 @@ if op == 'adopt' then
   writes, first = {}, 1
   local function write(kind, key, argument)
     local n = #writes
-    writes[n + 1], writes[n + 2], writes[n + 3] = kind, key, argument
+    writes[n + 1], writes[n + 2], writes[n + 3], writes[n + 4] = kind, key, argument, fingerprint(argument)
   end
   local function reaches(a, b)
     return #a > #b or (#a == #b and a >= b)
@@ -152,11 +123,13 @@ if op == 'adopt' then
     elseif value and not old then
       seq = seq + 1
       call('HSET', META, key, '1,0,' .. own .. ',' .. whole(seq) .. '|=' .. fingerprint(value) .. '|')
-      index(key)
+      head = head + 1
+      call('ZADD', INDEX, whole(head), key)
     elseif plain and old and (value or kind == 'none') then
       local _, _, _, _, mode, base, shards = string.match(old, PATTERN)
       if not mode then
-        malformed = true
+        -- What came before it is adopted: its sums are in place.
+        refused = redis.error_reply(MALFORMED)
         break
       end
       local sum = mode == '+' and sum_of(base, shards)
@@ -176,73 +149,95 @@ if op == 'adopt' then
   adopted = seq - before
 end
 
--- WRITE NOW (KIND KEY ARGUMENT)*: KIND is s, d or i. -> {'ok', {status, number, entry, visible}*}
+-- WRITE NOW (KIND KEY ARGUMENT FINGERPRINT)*: KIND is s, d or i, FINGERPRINT that of what is set.
+-- -> {'ok', {status, number, entry, visible}*}
 if op == 'write' or op == 'adopt' then
   if op == 'write' and phase ~= 'ready' then return {'joining'} end
-  local now, replies = tonumber(ARGV[4]), {'ok'}
-  for at = first, #writes, 3 do
+  local now, replies, ticked = tonumber(ARGV[4]), {'ok'}, false
+  for at = first, #writes, 4 do
     local kind, key, argument = writes[at], writes[at + 1], writes[at + 2]
     local old = call('HGET', META, key)
     local ms, n, a, q, mode, base, shards = string.match(old or EMPTY, PATTERN)
-    if not ms then return refuse(redis.error_reply('MALFORMED an entry has an unknown form')) end
-    if kind == 'i' then
+    local number, new, sum = whole(seq + 1), nil, ''
+    if not ms then
+      refused = redis.error_reply(MALFORMED)
+      break
+    elseif kind == 'i' then
       local visible = call('GET', key) or '0'
-      if mode ~= '+' and not is_number(visible) then return refuse({'notanumber'}) end
-      local sum = add(visible, argument)
-      if exceeds(sum) then return refuse({'overflow'}) end
+      if mode ~= '+' and not is_number(visible) then
+        refused = {'notanumber'}
+        break
+      end
+      sum = add(visible, argument)
+      if exceeds(sum) then
+        refused = {'overflow'}
+        break
+      end
       if argument == '0' and mode ~= '-' then
         replies[#replies + 1] = {'same', '0', old, visible}
       else
-        seq = seq + 1
-        local mine, count
-        for number, birth, value in string.gmatch(shards, '(%d+)%.(%d+):(%d+)') do
-          if number == own then mine, count = birth, value end
-        end
+        -- The last of the own shards is the one that counts.
+        local mine = '^(.*;' .. own .. '%.%d+:)(%d+)([^@]*)@%d+(.*)$'
+        local before, count, replaced, after = string.match(';' .. shards, mine)
         -- An increment by nothing must show, and so starts a shard that nothing replaced.
-        if mine and argument ~= '0' then
-          local id = own .. '.' .. mine .. ':'
-          local old_shard = ';' .. own .. '%.' .. mine .. ':%d+([^@]*)@%d+'
-          shards = string.gsub(';' .. shards, old_shard, ';' .. id .. add(count, argument) .. '%1@' .. whole(seq))
-          shards = string.sub(shards, 2)
+        if before and argument ~= '0' then
+          shards = string.sub(before .. add(count, argument) .. replaced .. '@' .. number .. after, 2)
         else
-          local shard = own .. '.' .. whole(seq) .. ':' .. argument .. '@' .. whole(seq)
+          local shard = own .. '.' .. number .. ':' .. argument .. '@' .. number
           shards = shards == '' and shard or shards .. ';' .. shard
         end
         if mode == '=' then base = visible end
-        local new = ms .. ',' .. n .. ',' .. a .. ',' .. q .. '|+' .. base .. '|' .. shards
+        new = ms .. ',' .. n .. ',' .. a .. ',' .. q .. '|+' .. base .. '|' .. shards
         call('SET', key, sum)
-        call('HSET', META, key, new)
-        index(key)
-        if mode == '-' then call('ZREM', DEAD, key) end
-        replies[#replies + 1] = {'ok', whole(seq), new, sum}
       end
     elseif kind == 'd' and mode == '-' then
       -- Nothing was seen, so nothing is deleted.
       replies[#replies + 1] = {'same', '0', '', ''}
     else
-      tick(now)
-      seq = seq + 1
-      local new = stamp(ms, n) .. ',' .. own .. ',' .. whole(seq)
+      if now > mark then mark, counter = now, 0 else counter = counter + 1 end
+      ticked = true
+      -- Later than the clock, and than the entry's own stamp, which may come from a clock so far ahead that it was not
+      -- allowed to move this one.
+      local later, n_later = tonumber(ms), tonumber(n) + 1
+      if later < mark or (later == mark and n_later <= counter) then later, n_later = mark, counter end
       -- All that was counted is seen, and replaced.
-      shards = string.gsub(shards, ':(%d+)[^@]*@', ':%1/%1!' .. own .. '.' .. whole(seq) .. '@')
-      new = new .. (kind == 's' and '|=' .. fingerprint(argument) .. '|' or '|-|') .. shards
+      if shards ~= '' then
+        shards = string.gsub(shards, ':(%d+)[^@]*@', ':%1/%1!' .. own .. '.' .. number .. '@')
+      end
+      local shown = kind == 's' and '|=' .. writes[at + 3] .. '|' or '|-|'
+      new = whole(later) .. ',' .. whole(n_later) .. ',' .. own .. ',' .. number .. shown .. shards
       if kind == 's' then
         call('SET', key, argument)
-        if mode == '-' then call('ZREM', DEAD, key) end
       else
         call('DEL', key)
         call('ZADD', DEAD, whole(now), key)
       end
+    end
+    if new then
+      seq, head = seq + 1, head + 1
+      if mode == '-' and kind ~= 'd' then call('ZREM', DEAD, key) end
       call('HSET', META, key, new)
-      index(key)
-      replies[#replies + 1] = {'ok', whole(seq), new, ''}
+      call('ZADD', INDEX, whole(head), key)
+      replies[#replies + 1] = {'ok', number, new, sum}
     end
   end
-  save()
-  -- What came before it is adopted: its sums are in place.
-  if malformed then return redis.error_reply('MALFORMED an entry has an unknown form') end
+  -- Whatever comes next, what was written keeps its numbers: given twice, the second write would be taken for the first.
+  if ticked then
+    call('HSET', STATE, 'q', whole(seq), 'p', whole(head), 'm', whole(mark), 'n', whole(counter))
+  else
+    call('HSET', STATE, 'q', whole(seq), 'p', whole(head))
+  end
+  if refused then return refused end
   if op == 'adopt' then return {'ok', whole(#replies - 1 + adopted)} end
   return replies
+end
+
+local function raise_mark(ms, n)
+  if ms > mark or (ms == mark and n > counter) then mark, counter = ms, n end
+end
+
+local function save()
+  call('HSET', STATE, 'q', whole(seq), 'p', whole(head), 'm', whole(mark), 'n', whole(counter))
 end
 
 -- COMMIT MARK COUNTER NOW ENTRIES (KEY EXPECTED NEW KIND VALUE)* (PEER CURSOR | '' '') (AUTHOR SEQ)*
