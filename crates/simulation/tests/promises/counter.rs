@@ -131,6 +131,19 @@ fn a_sum_beyond_the_largest_number_shows_that_and_loses_nothing() {
 }
 
 #[test]
+fn a_counter_that_somebody_overwrote_behind_the_providers_back_counts_on() {
+    for garbage in ["", "ten", "007", "-1", "a text of more than fifteen bytes"] {
+        let mut regions = two();
+        regions.increment(FRA, 1_000, "key", 3);
+        regions.data(FRA).set("key", garbage.as_bytes());
+        let outcome = regions.attempt(FRA, 1_000, vec![increment("key", 2)]);
+        assert!(matches!(outcome, Outcome::Written(_)), "{outcome:?}");
+        regions.pull(IAD, FRA);
+        regions.shows(IAD, "key", Some("5"));
+    }
+}
+
+#[test]
 fn an_increment_of_a_text_or_past_the_largest_number_is_an_error_and_writes_nothing() {
     let mut regions = two();
     for (key, value) in [
