@@ -87,9 +87,9 @@ local writes, first, adopted, refused = ARGV, 5, 0, false
 if op == 'adopt' then
   local plain, before = call('EXISTS', PLAIN) == 1, seq
   writes, first = {}, 1
-  local function write(kind, key, argument)
+  local function write(kind, key, argument, print)
     local n = #writes
-    writes[n + 1], writes[n + 2], writes[n + 3], writes[n + 4] = kind, key, argument, fingerprint(argument)
+    writes[n + 1], writes[n + 2], writes[n + 3], writes[n + 4] = kind, key, argument, print
   end
   local function reaches(a, b)
     return #a > #b or (#a == #b and a >= b)
@@ -119,7 +119,7 @@ if op == 'adopt' then
     -- What expired here alone would be another value in every region.
     if value then call('PERSIST', key) end
     if value and not old and plain then
-      write('s', key, value)
+      write('s', key, value, fingerprint(value))
     elseif value and not old then
       seq = seq + 1
       call('HSET', META, key, '1,0,' .. own .. ',' .. whole(seq) .. '|=' .. fingerprint(value) .. '|')
@@ -129,19 +129,20 @@ if op == 'adopt' then
       local _, _, _, _, mode, base, shards = string.match(old, PATTERN)
       if not mode then
         -- What came before it is adopted: its sums are in place.
-        refused = redis.error_reply(MALFORMED)
+        refused = MALFORMED
         break
       end
       local sum = mode == '+' and sum_of(base, shards)
       if sum and value and is_number(value) and reaches(value, sum) then
         if value ~= sum then
           call('SET', key, sum)
-          write('i', key, subtract(value, sum))
+          write('i', key, subtract(value, sum), '')
         end
       elseif value then
-        if mode ~= '=' or base ~= fingerprint(value) then write('s', key, value) end
+        local print = fingerprint(value)
+        if mode ~= '=' or base ~= print then write('s', key, value, print) end
       elseif mode ~= '-' then
-        write('d', key, '')
+        write('d', key, '', '')
       end
     end
   end
@@ -160,7 +161,7 @@ if op == 'write' or op == 'adopt' then
     local ms, n, a, q, mode, base, shards = string.match(old or EMPTY, PATTERN)
     local number, new, sum = whole(seq + 1), nil, ''
     if not ms then
-      refused = redis.error_reply(MALFORMED)
+      refused = MALFORMED
       break
     elseif kind == 'i' then
       local visible = call('GET', key) or '0'
@@ -227,6 +228,7 @@ if op == 'write' or op == 'adopt' then
   else
     call('HSET', STATE, 'q', whole(seq), 'p', whole(head))
   end
+  if refused == MALFORMED then return redis.error_reply(MALFORMED) end
   if refused then return refused end
   if op == 'adopt' then return {'ok', whole(#replies - 1 + adopted)} end
   return replies
