@@ -1,4 +1,4 @@
-//! What clients did and saw, as they saw it.
+//! What clients did and saw, as they saw it, and what struck them meanwhile.
 //!
 //! The checkers read nothing else. A history is kept as JSON lines, so that a run that failed can be
 //! judged again without running it again.
@@ -6,6 +6,8 @@
 use std::io::{BufRead, Write};
 
 use serde::{Deserialize, Serialize};
+
+use crate::fault::Fault;
 
 /// Microseconds since the run began, by one clock for all clients.
 pub type Micros = u64;
@@ -95,6 +97,17 @@ pub struct Probe {
     pub by: Option<String>,
 }
 
+/// A fault that was made to happen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strike {
+    /// What was to go wrong, and where.
+    pub fault: Fault,
+    /// When it was ordered.
+    pub start: Micros,
+    /// When it had been done.
+    pub end: Micros,
+}
+
 /// How a value is read in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -153,6 +166,8 @@ pub struct History {
     pub views: Vec<View>,
     /// Who answered.
     pub probes: Vec<Probe>,
+    /// What struck, in order.
+    pub strikes: Vec<Strike>,
     /// Requests for the page.
     pub visits: Vec<Visit>,
     /// What is there in the end.
@@ -169,6 +184,7 @@ enum Line {
     Op(Op),
     View(View),
     Probe(Probe),
+    Strike(Strike),
     Visit(Visit),
     Last(Last),
     Books(Books),
@@ -184,6 +200,7 @@ impl History {
         let ops = self.ops.iter().cloned().map(Line::Op);
         let views = self.views.iter().cloned().map(Line::View);
         let probes = self.probes.iter().cloned().map(Line::Probe);
+        let strikes = self.strikes.iter().cloned().map(Line::Strike);
         let visits = self.visits.iter().cloned().map(Line::Visit);
         let last = self.last.iter().cloned().map(Line::Last);
         let books = self.books.iter().cloned().map(Line::Books);
@@ -191,6 +208,7 @@ impl History {
             .chain(ops)
             .chain(views)
             .chain(probes)
+            .chain(strikes)
             .chain(visits)
             .chain(last)
             .chain(books);
@@ -214,6 +232,7 @@ impl History {
                 Line::Op(op) => history.ops.push(op),
                 Line::View(view) => history.views.push(view),
                 Line::Probe(probe) => history.probes.push(probe),
+                Line::Strike(strike) => history.strikes.push(strike),
                 Line::Visit(visit) => history.visits.push(visit),
                 Line::Last(last) => history.last.push(last),
                 Line::Books(books) => history.books = Some(books),

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::history::{History, Micros, Op, Probe, View, Visit};
+use crate::history::{History, Micros, Op, Probe, Strike, View, Visit};
 
 /// What has been noted so far, and the clock by which it is.
 #[derive(Debug)]
@@ -60,6 +60,11 @@ impl Recorder {
     /// Notes who answered.
     pub fn probe(&self, probe: Probe) {
         self.lock().probes.push(probe);
+    }
+
+    /// Notes a fault.
+    pub fn strike(&self, strike: Strike) {
+        self.lock().strikes.push(strike);
     }
 
     /// Notes a visit.

@@ -14,7 +14,7 @@ use crate::client::{self, Client};
 use crate::ending;
 use crate::fault::Fault;
 use crate::ground::Ground;
-use crate::history::{Books, History};
+use crate::history::{Books, History, Strike};
 use crate::measure::Window;
 use crate::observer::{observe, Shown, PAUSE as LOOKS};
 use crate::plan::Plan;
@@ -210,12 +210,19 @@ async fn play(
     let mut before = Vec::new();
     for fault in &round.faults {
         before.push(strike::before(ground, fault).await?);
+        let start = recorder.now();
         happened.struck.push(Struck {
             fault: fault.clone(),
-            at: recorder.now(),
+            at: start,
             evidence: None,
         });
-        strike::strike(ground, fault).await?;
+        let struck = strike::strike(ground, fault).await;
+        recorder.strike(Strike {
+            fault: fault.clone(),
+            start,
+            end: recorder.now(),
+        });
+        struck?;
     }
     sleep(round.lasts).await;
     for (struck, before) in happened.struck.iter_mut().zip(&before) {

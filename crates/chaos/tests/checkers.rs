@@ -6,7 +6,8 @@ mod model;
 use std::collections::BTreeMap;
 
 use chaos::check::{check, Figures, Wrong, GRAIN};
-use chaos::history::{Call, History, Op, Outcome, View};
+use chaos::fault::{Fault, Kind};
+use chaos::history::{Call, History, Micros, Op, Outcome, Probe, Strike, View};
 use model::{Model, REGIONS};
 use proptest::prelude::*;
 
@@ -312,6 +313,103 @@ fn a_client_that_does_not_read_what_it_wrote_is_noticed() {
     });
 }
 
+const KEY: &str = "own/fra-0/0";
+
+fn call(call: Call, start: Micros, end: Micros, answer: Option<&str>) -> Op {
+    Op {
+        client: "fra-0".to_owned(),
+        region: "fra".to_owned(),
+        key: KEY.to_owned(),
+        call,
+        start,
+        end,
+        outcome: Outcome::Ok(answer.map(str::to_owned)),
+    }
+}
+
+fn set(value: &str, start: Micros, end: Micros) -> Op {
+    call(Call::Set(value.to_owned()), start, end, None)
+}
+
+fn view(region: &str, value: &str, at: Micros) -> View {
+    View {
+        region: region.to_owned(),
+        key: KEY.to_owned(),
+        value: Some(value.to_owned()),
+        at,
+    }
+}
+
+/// A run saw this: fra's provider is killed while it answers a probe and is back before the next one; a set meanwhile
+/// is carried out in sin, and fra hears of it late. What struck is named as this.
+fn back_before_the_next_probe(kind: Kind, region: &str) -> History {
+    let probes = (0..30).map(|tenth| Probe {
+        region: "fra".to_owned(),
+        start: tenth * 100_000,
+        end: tenth * 100_000 + 2_000,
+        by: Some("fra".to_owned()),
+    });
+    History {
+        regions: ["fra", "sin"].map(str::to_owned).into(),
+        ops: vec![
+            set("old", 400_000, 402_000),
+            call(Call::Get, 950_000, 951_000, Some("old")),
+            set("new", 1_006_000, 1_095_000),
+            call(Call::Get, 1_900_000, 1_901_000, Some("old")),
+        ],
+        views: vec![
+            view("fra", "old", 410_000),
+            view("sin", "old", 490_000),
+            view("sin", "new", 1_120_000),
+        ],
+        probes: probes.collect(),
+        strikes: vec![Strike {
+            fault: Fault {
+                kind,
+                region: region.to_owned(),
+            },
+            start: 1_000_500,
+            end: 1_005_000,
+        }],
+        ..History::default()
+    }
+}
+
+#[test]
+fn what_another_region_answered_while_a_struck_provider_was_away_need_not_be_read() {
+    let verdict = check(&back_before_the_next_probe(Kind::KillProvider, "fra"));
+    assert_eq!(verdict.violations, []);
+    assert_eq!(verdict.figures.own_reads, 1);
+}
+
+#[test]
+fn a_read_of_an_older_value_is_noticed_when_nothing_struck_that_can_make_another_region_answer() {
+    let mut well = back_before_the_next_probe(Kind::KillProvider, "fra");
+    well.strikes.clear();
+    assert_eq!(wrongs(&well), [Wrong::Stale]);
+    let elsewhere = back_before_the_next_probe(Kind::KillProvider, "sin");
+    assert_eq!(wrongs(&elsewhere), [Wrong::Stale]);
+    let cut = back_before_the_next_probe(Kind::Cut, "fra");
+    assert_eq!(wrongs(&cut), [Wrong::Stale]);
+}
+
+#[test]
+fn a_read_of_an_older_value_is_noticed_before_a_strike_and_after_it() {
+    let killed = || back_before_the_next_probe(Kind::KillProvider, "fra");
+    let mut before = killed();
+    before.ops[1].outcome = Outcome::Ok(None);
+    assert_eq!(wrongs(&before), [Wrong::Stale]);
+    // From the first probe on that fra answers again.
+    let mut after = killed();
+    after.ops.extend([
+        set("newer", 1_100_500, 1_102_000),
+        call(Call::Get, 1_800_000, 1_801_000, Some("new")),
+    ]);
+    after.ops.remove(3);
+    after.views.push(view("sin", "newer", 1_180_000));
+    assert_eq!(wrongs(&after), [Wrong::Stale]);
+}
+
 #[test]
 fn visits_that_are_lost_or_doubled_are_noticed() {
     noticed(Wrong::Lost, |history| {
@@ -341,7 +439,8 @@ fn visits_that_are_lost_or_doubled_are_noticed() {
 
 #[test]
 fn a_history_is_read_as_it_was_written() {
-    let history = Model::run(7, STEPS);
+    let mut history = Model::run(7, STEPS);
+    history.strikes = back_before_the_next_probe(Kind::KillRegion, "fra").strikes;
     let mut file = Vec::new();
     history.write(&mut file).unwrap();
     assert_eq!(History::read(file.as_slice()).unwrap(), history);

@@ -5,24 +5,32 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Micros, Op, Probe};
+use crate::history::{Micros, Op, Probe, Strike};
 
 /// Two probes further apart than this say nothing of the time between. Within it, a provider may leave the queue group
 /// for a moment, and nobody notices.
 const APART: Micros = 300_000;
 
-/// Times between two probes, all answered by the region itself.
+/// Times between two probes, all answered by the region itself, in which nothing struck that can make
+/// another region's provider answer: a killed one may be back before the next probe.
 #[derive(Debug, Default)]
 pub(super) struct Spans<'a>(BTreeMap<&'a str, Vec<(Micros, Micros)>>);
 
 impl<'a> Spans<'a> {
-    pub fn of(probes: &'a [Probe]) -> Self {
+    pub fn of(probes: &'a [Probe], strikes: &[Strike]) -> Self {
         let mut by_region: BTreeMap<&str, Vec<&Probe>> = BTreeMap::new();
         for probe in probes {
             by_region.entry(&probe.region).or_default().push(probe);
         }
         let spans = by_region.into_iter().map(|(region, mut probes)| {
             probes.sort_by_key(|probe| probe.start);
+            let struck = |from: Micros, to: Micros| {
+                strikes.iter().find(|strike| {
+                    let here = strike.fault.region == region;
+                    let within = from <= strike.end && strike.start <= to;
+                    here && within && !strike.fault.kind.leaves_the_region_whole()
+                })
+            };
             let mut spans: Vec<(Micros, Micros)> = Vec::new();
             let mut open = false;
             for probe in probes {
@@ -30,11 +38,20 @@ impl<'a> Spans<'a> {
                     open = false;
                     continue;
                 }
-                match spans.last_mut().filter(|_| open) {
-                    Some((_, end)) if probe.start <= end.saturating_add(APART) => *end = probe.end,
-                    _ => spans.push((probe.start, probe.end)),
+                let near = |end: Micros| probe.start <= end.saturating_add(APART);
+                let last = spans.last_mut().filter(|(_, end)| open && near(*end));
+                if let Some((_, end)) = last {
+                    let Some(strike) = struck(*end, probe.end) else {
+                        *end = probe.end;
+                        continue;
+                    };
+                    *end = strike.start;
                 }
-                open = true;
+                // Who answered while it struck may be dead now.
+                open = struck(probe.start, probe.end).is_none();
+                if open {
+                    spans.push((probe.start, probe.end));
+                }
             }
             (region, spans)
         });

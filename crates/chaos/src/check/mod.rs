@@ -127,7 +127,7 @@ impl Verdict {
 #[must_use]
 pub fn check(history: &History) -> Verdict {
     let mut verdict = Verdict::default();
-    let spans = local::Spans::of(&history.probes);
+    let spans = local::Spans::of(&history.probes, &history.strikes);
     for track in Track::all(history) {
         match kind(track.key) {
             Kind::Counter => counter::check(&track, &mut verdict),
