@@ -196,7 +196,8 @@ fn bad_options_of_up_are_refused_before_anything_starts() {
         for (arguments, named) in [
             (&["up", "--regions", "iad,moon"][..], "`moon`"),
             (&["up", "--regions", "iad,iad"], "twice"),
-            (&["up", "--regions", ""], "``"),
+            (&["up", "--regions", ""], "a region is missing"),
+            (&["up", "--regions", "IAD"], "did you mean `iad`?"),
             (&["up", "--wan-ms", "9999"], "9999"),
             (&["up", "--single-store", "--wan-ms", "501"], "0 to 500"),
             (&["up", "--port", "0"], "--port"),
@@ -212,6 +213,8 @@ fn bad_options_of_up_are_refused_before_anything_starts() {
                 "{arguments:?}: {refusal}"
             );
         }
+        let refusal = program.run(&["logs", "iad"]).await.refused();
+        assert!(refusal.contains("no lattice has run"), "{refusal}");
     });
 }
 

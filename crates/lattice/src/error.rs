@@ -84,8 +84,11 @@ pub enum Error {
     #[error("NATS: {0}")]
     Nats(String),
     /// No lattice runs in the state directory.
-    #[error("no lattice is running in {} (start one with `lattice up`)", .0.display())]
+    #[error("no lattice is running in {} (start one with `lattice up`, or name the directory of one that runs with `--state-dir`)", .0.display())]
     NotRunning(PathBuf),
+    /// The state directory has no log of any process.
+    #[error("no lattice has run in {} (go where `lattice up` was run, or name its directory with `--state-dir`)", .0.display())]
+    NeverRan(PathBuf),
     /// A running lattice answered with an error.
     #[error("{0}")]
     Remote(String),

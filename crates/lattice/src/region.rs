@@ -52,13 +52,19 @@ impl FromStr for Code {
     fn from_str(text: &str) -> Result<Self, Error> {
         let known: Vec<&str> = geo::codes().collect();
         if known.contains(&text) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Error::Regions(format!(
-                "`{text}` is no region of Fly.io; choose from {}",
-                known.join(", ")
-            )))
+            return Ok(Self(text.to_owned()));
         }
+        let wrong = if text.is_empty() {
+            "the name of a region is missing".to_owned()
+        } else {
+            format!("`{text}` is no region of Fly.io")
+        };
+        let lower = text.to_lowercase();
+        Err(Error::Regions(if known.contains(&lower.as_str()) {
+            format!("{wrong}; did you mean `{lower}`?")
+        } else {
+            format!("{wrong}; choose from {}", known.join(", "))
+        }))
     }
 }
 
@@ -127,10 +133,11 @@ mod tests {
     #[test]
     fn bad_region_lists_are_refused_by_name() {
         for (list, named) in [
-            ("", "``"),
-            ("iad,xyz", "`xyz`"),
+            ("", "the name of a region is missing; choose from ams, "),
+            ("iad,,fra", "the name of a region is missing"),
+            ("iad,xyz", "`xyz` is no region of Fly.io; choose from ams, "),
             ("iad,iad", "`iad` is given twice"),
-            ("IAD", "`IAD`"),
+            ("IAD", "`IAD` is no region of Fly.io; did you mean `iad`?"),
             ("ams,arn,bom,cdg,dfw,ewr,fra,gru,iad", "1 to 8"),
         ] {
             let error = list.parse::<Codes>().unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! `lattice logs`.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,7 +31,7 @@ pub(super) struct Logs {
 
 impl Logs {
     pub(super) async fn run(self, directory: &Path) -> Result<ExitCode, Error> {
-        let files = self.files(&directory.join("logs"))?;
+        let files = self.files(directory)?;
         let many = files.len() > 1;
         let mut open = Vec::new();
         for path in files {
@@ -61,9 +61,13 @@ impl Logs {
         }
     }
 
-    fn files(&self, logs: &Path) -> Result<Vec<PathBuf>, Error> {
-        let mut names: Vec<String> = std::fs::read_dir(logs)
-            .map_err(|source| Error::io("read", logs, source))?
+    fn files(&self, directory: &Path) -> Result<Vec<PathBuf>, Error> {
+        let logs = directory.join("logs");
+        let mut names: Vec<String> = std::fs::read_dir(&logs)
+            .map_err(|source| match source.kind() {
+                ErrorKind::NotFound => Error::NeverRan(directory.to_owned()),
+                _ => Error::io("read", &logs, source),
+            })?
             .filter_map(|entry| {
                 Some(
                     entry
@@ -75,6 +79,10 @@ impl Logs {
                 )
             })
             .collect();
+        // An `up` that was refused leaves an empty directory.
+        if names.is_empty() {
+            return Err(Error::NeverRan(directory.to_owned()));
+        }
         names.sort();
         let regions = |name: &String| Some(name.split_once('-')?.0.to_owned());
         let mut known: Vec<String> = names.iter().filter_map(regions).collect();
@@ -146,4 +154,26 @@ fn successor(path: &Path, file: &File) -> Option<File> {
     let now = File::open(path).ok()?;
     let same = now.metadata().ok()?.ino() == file.metadata().ok()?.ino();
     (!same).then_some(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_process_has_written_a_log_no_lattice_has_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = Logs {
+            region: "iad".to_owned(),
+            process: None,
+            lines: 1,
+            follow: false,
+        };
+        let files = || logs.files(directory.path());
+        assert!(matches!(files(), Err(Error::NeverRan(_))));
+        std::fs::create_dir(directory.path().join("logs")).unwrap();
+        assert!(matches!(files(), Err(Error::NeverRan(_))));
+        std::fs::write(directory.path().join("logs/fra-host.log"), "").unwrap();
+        assert!(matches!(files(), Err(Error::Unknown { .. })));
+    }
 }
