@@ -99,7 +99,7 @@ with_jemalloc() {
     fi
     cat >"$program.draft" <<WRAPPER
 #!/bin/sh
-LD_PRELOAD="$library\${LD_PRELOAD:+:\$LD_PRELOAD}" exec "\$(dirname "\$0")/../lib/valkey-server" "\$@"
+LD_PRELOAD="$library\${LD_PRELOAD:+:\$LD_PRELOAD}" exec "\$(dirname "\$(readlink -f "\$0")")/../lib/valkey-server" "\$@"
 WRAPPER
     chmod 755 "$program.draft"
     mv "$program.draft" "$program"
