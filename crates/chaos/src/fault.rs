@@ -140,6 +140,14 @@ pub struct Fault {
     pub region: String,
 }
 
+impl Fault {
+    /// Whether it takes from the clients of a region something that they need, so that another region may answer them.
+    #[must_use]
+    pub fn harms(&self, region: &str) -> bool {
+        self.region == region && !self.kind.leaves_the_region_whole()
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of_the_hub = self.kind.is_of_the_hub() && self.region == HOME;

@@ -62,11 +62,8 @@ pub fn judge(happened: Happened, history: &History) -> Judged {
     let store = measure::of_the_store(history, window);
     let page = measure::of_the_page(history, window);
     let struck = |region: &str| {
-        let whole = |fault: &Fault| fault.kind.leaves_the_region_whole();
-        happened
-            .struck
-            .iter()
-            .any(|struck| struck.fault.region == region && !whole(&struck.fault))
+        let mut faults = happened.struck.iter().map(|struck| &struck.fault);
+        faults.any(|fault| fault.harms(region))
     };
     let mut vacuous = Vec::new();
     for struck in &happened.struck {

@@ -25,11 +25,9 @@ impl<'a> Spans<'a> {
         let spans = by_region.into_iter().map(|(region, mut probes)| {
             probes.sort_by_key(|probe| probe.start);
             let struck = |from: Micros, to: Micros| {
-                strikes.iter().find(|strike| {
-                    let here = strike.fault.region == region;
-                    let within = from <= strike.end && strike.start <= to;
-                    here && within && !strike.fault.kind.leaves_the_region_whole()
-                })
+                let within = |strike: &&Strike| from <= strike.end && strike.start <= to;
+                let mut strikes = strikes.iter().filter(within);
+                strikes.find(|strike| strike.fault.harms(region))
             };
             let mut spans: Vec<(Micros, Micros)> = Vec::new();
             let mut open = false;
