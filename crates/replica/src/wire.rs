@@ -110,7 +110,7 @@ pub struct Push {
     pub entries: Vec<(String, Entry)>,
 }
 
-/// Asks for what changed in a peer's index.
+/// Asks for what changed in a peer's change log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pull {
     /// Comes back with the page.
@@ -125,7 +125,7 @@ pub struct Pull {
     pub everything: bool,
 }
 
-/// A part of a peer's index.
+/// A part of a peer's change log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Page {
     /// Of the pull that is answered.
@@ -136,7 +136,7 @@ pub struct Page {
     pub upto: u64,
     /// What the peer covered before it read the page.
     pub seen: VersionVector,
-    /// What the peer covered at the end of its index; only on the last page.
+    /// What the peer covered at the end of its change log; only on the last page.
     pub end: Option<VersionVector>,
     /// The entries.
     pub entries: Vec<(String, Entry)>,

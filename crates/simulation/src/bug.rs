@@ -29,16 +29,20 @@ pub enum Bug {
     PushesWithoutPredecessor,
     ClaimsToHaveSeen,
     SameIncarnation,
-    ForgetsIndex,
+    ForgetsLog,
     SkipsPagesRows,
     IgnoresPlain,
     NoBeat,
     NoEarlierLives,
+    ReadsTrimmedLog,
+    EndsTooEarly,
+    ScansOn,
+    ForgetsSince,
 }
 
 impl Bug {
     /// Every planted bug.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::NoClockMark,
         Self::StampBelowSeen,
         Self::RestartWithoutFence,
@@ -54,11 +58,15 @@ impl Bug {
         Self::PushesWithoutPredecessor,
         Self::ClaimsToHaveSeen,
         Self::SameIncarnation,
-        Self::ForgetsIndex,
+        Self::ForgetsLog,
         Self::SkipsPagesRows,
         Self::IgnoresPlain,
         Self::NoBeat,
         Self::NoEarlierLives,
+        Self::ReadsTrimmedLog,
+        Self::EndsTooEarly,
+        Self::ScansOn,
+        Self::ForgetsSince,
     ];
 
     /// What is wrong with it, in words.
@@ -79,11 +87,15 @@ impl Bug {
             Self::PushesWithoutPredecessor => "a push does not say which write came before it",
             Self::ClaimsToHaveSeen => "a push claims that its region covers what it does not",
             Self::SameIncarnation => "a region takes the same incarnation again after a loss",
-            Self::ForgetsIndex => "a merged entry is not put into the change index, so nobody gets it through here",
+            Self::ForgetsLog => "a merged entry is not put into the change log, so nobody gets it through here",
             Self::SkipsPagesRows => "an entry on a page is skipped",
             Self::IgnoresPlain => "what links in plain mode wrote is not adopted",
             Self::NoBeat => "a region that writes nothing takes no number, so an old copy of its disk passes for the present one",
             Self::NoEarlierLives => "a store is named without its earlier lives, so whoever is filled from an old copy of it never hears of that",
+            Self::ReadsTrimmedLog => "whoever asks from before the beginning of the change log is given what is left of it",
+            Self::EndsTooEarly => "a list of all keys counts as read when the first of them are in it",
+            Self::ScansOn => "a list of all keys is gone on with in another process, which goes through them in another order",
+            Self::ForgetsSince => "what changed while all keys were listed does not follow their list",
         }
     }
 
@@ -100,11 +112,11 @@ impl Bug {
             ),
             Self::StampBelowSeen => (
                 "local later, n_later = tonumber(ms), tonumber(n) + 1",
-                "local later, n_later = mark, counter",
+                "local later, n_later = 0, 0",
             ),
             Self::RestartWithoutFence => (
-                "and known_run ~= run then return {'stale'} end",
-                "and known_run ~= run and op ~= 'write' then return {'stale'} end",
+                "if op ~= 'load' and (op ~= 'mint' or known ~= incarnation) then return {'stale'} end",
+                "if op ~= 'load' and (known ~= incarnation or (op ~= 'mint' and op ~= 'write')) then return {'stale'} end",
             ),
             Self::NoShardBirth => (
                 "local shard = own .. '.' .. number .. ':'",
@@ -119,13 +131,32 @@ impl Bug {
                 "if shards ~= '' and kind == 's' then",
             ),
             Self::BlindCommit => ("return {'conflict', whole(n)}", ""),
-            Self::NoBeat => ("  seq = seq + 1\n  save()\n  return {'ok', whole(seq)}", "  return {'joining'}"),
-            Self::IgnoresPlain => ("elseif plain and", "elseif false and"),
-            Self::CollectsLive => ("if call('HGET', META, ARGV[at]) == ARGV[at + 1] then", "if true then"),
-            Self::ForgetsIndex => (
-                "      places[#places + 1], places[#places + 2] = whole(head), key",
-                "      if not call('ZSCORE', INDEX, key) then places[#places + 1], places[#places + 2] = whole(head), key end",
+            Self::NoBeat => (
+                "  seq = seq + 1\n  call('SET', SEQ, whole(seq))\n  return {'ok', whole(seq)}",
+                "  return {'joining'}",
             ),
+            Self::IgnoresPlain => ("elseif plain and", "elseif false and"),
+            Self::CollectsLive => (
+                "if call('HGET', META, ARGV[at]) == ARGV[at + 1] then",
+                "if true then",
+            ),
+            Self::ForgetsLog => (
+                "      changed[#changed + 1] = key",
+                "      if old == '' then changed[#changed + 1] = key end",
+            ),
+            Self::ReadsTrimmedLog => (
+                "  if after < base then\n",
+                "  after = math.max(after, base)\n  if false then\n",
+            ),
+            Self::EndsTooEarly => (
+                "if list == ALL and not cursor and upto",
+                "if list == ALL and upto",
+            ),
+            Self::ScansOn => (
+                "  call('UNLINK', ALL)\n  call('HDEL', STATE, 's', 'k')\n  local lineage",
+                "  local lineage",
+            ),
+            Self::ForgetsSince => ("then upto = since end", "then upto = head end"),
             _ => return script.to_owned(),
         };
         assert!(script.contains(from), "{self:?} no longer fits the script");

@@ -1,8 +1,10 @@
-//! What has to be true in the end.
+//! What has to be true, all the time or in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{bail, ensure, Context as _, Result};
+use replica::entry::{Entry, Shard, ShardId};
+use replica::merge::{merge, Seen};
 use replica::region::{Author, Region};
 use replica::store::{Op, Outcome, Row, Session};
 
@@ -57,15 +59,110 @@ pub(crate) fn entries(world: &World, site: usize) -> Result<Vec<Row>> {
     let mut data = world.sites[site].data.clone();
     let mut session = Session::new(run);
     take(&world.interpreter, &mut data, &mut session, Op::Load)?;
-    let op = Op::Page {
-        after: 0,
+    let names = Op::Names {
+        cursor: Some(0),
         rows: 1 << 20,
-        bytes: 1 << 30,
     };
-    match take(&world.interpreter, &mut data, &mut session, op)? {
-        Outcome::Page(page) => Ok(page.rows),
-        other => bail!("a page answered {other:?}"),
+    let keys = match take(&world.interpreter, &mut data, &mut session, names)? {
+        Outcome::Names(names) if names.next.is_none() => names.names,
+        other => bail!("the names are {other:?}"),
+    };
+    let keys = keys.into_iter().map(|(name, _)| name).collect();
+    match take(
+        &world.interpreter,
+        &mut data,
+        &mut session,
+        Op::Read { keys },
+    )? {
+        Outcome::Rows(rows) => Ok(rows),
+        other => bail!("a read answered {other:?}"),
     }
+}
+
+/// What any region would still be given, were it to read on in another's change log: all that it lacks.
+pub fn logs(world: &World) -> Result<()> {
+    const STATE: &str = "@kv/r/state";
+    const ALL_KEYS: u64 = 1 << 51;
+    // A store that was restarted says nothing before its provider has looked at it; what links in plain mode wrote is in no
+    // log before it is adopted.
+    let held = |site: usize| {
+        let plain = world.sites[site].data.get("@kv/r/plain").is_some();
+        entries(world, site).ok().filter(|_| !plain)
+    };
+    let held: Vec<Option<Vec<Row>>> = (0..world.sites.len()).map(held).collect();
+    for (site, rows) in held.iter().enumerate() {
+        let (Some(rows), place) = (rows, &world.sites[site]) else {
+            continue;
+        };
+        let source = place.data.hash(STATE);
+        let base: u64 = source.get("b").map_or(Ok(0), |base| base.parse())?;
+        let life = &place.data.parts("@kv/r/life")[0];
+        let [log, all] = ["@kv/r/log", "@kv/r/all"].map(|name| place.data.list(name));
+        let seen = world.vector(site)?;
+        for (reader, theirs) in held.iter().enumerate() {
+            let state = world.sites[reader].data.hash(STATE);
+            let cursor = state.get(&format!("c:{}", place.region));
+            let cursor = cursor.and_then(|cursor| cursor.split_once(','));
+            let (Some(theirs), Some((incarnation, position))) = (theirs, cursor) else {
+                continue;
+            };
+            let position: u64 = position.parse()?;
+            let number = |name: &str| source.get(name).map(|number| number.parse::<u64>());
+            let lists = number("z").transpose()?.unwrap_or(0);
+            let begins = ALL_KEYS + ((lists % (1 << 20)) << 31);
+            let (first, after) = match number("s").transpose()? {
+                Some(since) if (begins..begins + (1 << 31)).contains(&position) => {
+                    (usize::try_from(position - begins)?, since)
+                }
+                _ => (usize::MAX, position),
+            };
+            let is_listing = first <= all.len() && source.contains_key("k");
+            if incarnation != life || !(base..ALL_KEYS).contains(&after) || is_listing {
+                // It is to be given all.
+                continue;
+            }
+            let log = log.iter().skip(usize::try_from(after - base)?);
+            let left: BTreeSet<&String> = all.iter().skip(first).chain(log).collect();
+            let theirs: BTreeMap<&String, &Entry> =
+                theirs.iter().map(|row| (&row.key, &row.entry)).collect();
+            let (nothing, covered) = (Entry::default(), world.vector(reader)?);
+            for row in rows {
+                let mine = Seen {
+                    entry: theirs.get(&row.key).copied().unwrap_or(&nothing),
+                    vector: &covered,
+                };
+                let given = Seen {
+                    entry: &row.entry,
+                    vector: &seen,
+                };
+                ensure!(
+                    left.contains(&row.key) || has(mine, given),
+                    "{} is not in the log of {} after {position}, and {} lacks {:?}",
+                    row.key,
+                    place.region,
+                    world.sites[reader].region,
+                    row.entry
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether what one region is given of a key would add nothing there: it may make it forget something. Of two writes that
+/// replaced the same of a counter either does.
+fn has(mine: Seen<'_>, theirs: Seen<'_>) -> bool {
+    let both = merge(mine, theirs);
+    let amounts = |shard: &Shard| {
+        let replaced = shard.replaced.as_ref();
+        (shard.count, replaced.map_or(0, |replaced| replaced.count))
+    };
+    let same = |(id, shard): (&ShardId, &Shard)| {
+        let held = mine.entry.shards.get(id);
+        held.is_some_and(|held| amounts(held) == amounts(shard))
+    };
+    let register = both.register.is_none() || both.register == mine.entry.register;
+    register && both.shards.iter().all(same)
 }
 
 /// Every region shows the same, and that is what the writes come to.
@@ -166,12 +263,6 @@ pub fn stores(world: &World) -> Result<()> {
         let region = world.sites[site].region.clone();
         let rows = entries(world, site)?;
         let data = &world.sites[site].data;
-        let meta = data.hash("@kv/r/meta");
-        let index = data.sorted("@kv/r/index");
-        ensure!(
-            index.iter().eq(meta.keys()),
-            "index and entries differ in {region}"
-        );
         let visible: BTreeMap<String, Vec<u8>> = rows
             .iter()
             .filter_map(|row| Some((row.key.clone(), row.entry.visible().bytes()?.to_vec())))

@@ -69,6 +69,7 @@ fn live(world: &mut World) -> Result<Report> {
     world.run(world.now + 25_000)?;
     check::values(world)?;
     check::stores(world)?;
+    check::logs(world)?;
     check::clocks(world)?;
     // Rarely no two can: an entry may come from an author of whose earlier numbers some were lost with a disk.
     if !world.notices.contains_key("digests equal") {

@@ -97,10 +97,11 @@ impl Site {
     /// What the store covers, by its own word.
     pub fn vector(&self) -> Result<VersionVector> {
         let authors = self.data.hash("@kv/r/authors");
-        let state = self.data.hash("@kv/r/state");
         let mut covered = self.data.hash("@kv/r/vector");
-        if let (Some(own), Some(seq)) = (state.get("a"), state.get("q")) {
-            covered.insert(own.clone(), seq.clone());
+        let life = self.data.parts("@kv/r/life");
+        if let [_, _, _, own] = &life[..] {
+            let seq = self.data.parts("@kv/r/seq").concat();
+            covered.insert(own.clone(), seq);
         }
         covered
             .iter()

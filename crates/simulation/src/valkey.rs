@@ -4,7 +4,7 @@
 //! disk that is set back is. The real server runs the same script in the provider's own tests.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use anyhow::{anyhow, bail, ensure, Context as _, Result};
@@ -23,6 +23,7 @@ enum Item {
     Text(Text),
     Hash(BTreeMap<Text, Text>),
     Sorted(Sorted),
+    List(VecDeque<Text>),
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,6 +46,23 @@ impl Data {
         self.0.insert(key.into(), Item::Text(value.to_vec()));
     }
 
+    /// Carries out a command, as somebody does who knows nothing of replication.
+    pub fn command(&mut self, command: &[&str]) -> Result<()> {
+        let command: Vec<Text> = command.iter().map(|&part| part.into()).collect();
+        run(self, &command, b"").map(drop)
+    }
+
+    /// A list, element by element.
+    pub fn list(&self, key: &str) -> Vec<String> {
+        match self.0.get(key.as_bytes()) {
+            Some(Item::List(list)) => list
+                .iter()
+                .map(|element| String::from_utf8_lossy(element).into_owned())
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Removes a plain value, as somebody does who knows nothing of replication.
     pub fn remove(&mut self, key: &str) {
         self.0.remove(key.as_bytes());
@@ -61,6 +79,12 @@ impl Data {
                 _ => None,
             })
             .collect()
+    }
+
+    /// The parts of a text that are set apart by commas.
+    pub fn parts(&self, key: &str) -> Vec<String> {
+        let text = String::from_utf8_lossy(self.get(key).unwrap_or_default()).into_owned();
+        text.split(',').map(str::to_owned).collect()
     }
 
     /// A hash, field by field.
@@ -98,6 +122,17 @@ impl Data {
         }
     }
 
+    fn list_mut(&mut self, key: &[u8]) -> Result<&mut VecDeque<Text>> {
+        let item = self
+            .0
+            .entry(key.to_vec())
+            .or_insert_with(|| Item::List(VecDeque::new()));
+        match item {
+            Item::List(list) => Ok(list),
+            _ => bail!("WRONGTYPE"),
+        }
+    }
+
     fn sorted_mut(&mut self, key: &[u8]) -> Result<&mut Sorted> {
         let item = self
             .0
@@ -113,6 +148,7 @@ impl Data {
         let empty = match self.0.get(key) {
             Some(Item::Hash(fields)) => fields.is_empty(),
             Some(Item::Sorted(sorted)) => sorted.scores.is_empty(),
+            Some(Item::List(list)) => list.is_empty(),
             _ => false,
         };
         if empty {
@@ -140,7 +176,39 @@ fn score(text: &[u8]) -> Result<u64> {
         .context("a score is a whole number here")
 }
 
-fn run(data: &mut Data, command: &[Text]) -> Result<Reply> {
+/// What a server process has beside its data.
+#[derive(Debug, Default)]
+struct Process {
+    /// By which a hash is ordered; another one in each process.
+    seed: Text,
+    /// Whether `maxmemory` is reached.
+    full: bool,
+    /// Whether the script wrote something.
+    wrote: bool,
+}
+
+impl Process {
+    /// As Valkey: a script may write on once it has written, so the first write decides.
+    fn allows(&mut self, command: &[Text]) -> Result<()> {
+        const WRITES: [&[u8]; 12] = [
+            b"SET", b"MSET", b"HSET", b"HINCRBY", b"RPUSH", b"ZADD", b"DEL", b"UNLINK", b"HDEL",
+            b"ZREM", b"LTRIM", b"PERSIST",
+        ];
+        const GROW: usize = 6;
+        let name = command.first().map(Vec::as_slice).unwrap_or_default();
+        let Some(at) = WRITES.iter().position(|write| *write == name) else {
+            return Ok(());
+        };
+        ensure!(
+            self.wrote || !self.full || at >= GROW,
+            "OOM command not allowed when used memory > 'maxmemory'"
+        );
+        self.wrote = true;
+        Ok(())
+    }
+}
+
+fn run(data: &mut Data, command: &[Text], seed: &[u8]) -> Result<Reply> {
     let name = command.first().context("a command")?.as_slice();
     let arguments = &command[1..];
     let key = arguments.first().map(Vec::as_slice).unwrap_or_default();
@@ -169,7 +237,12 @@ fn run(data: &mut Data, command: &[Text]) -> Result<Reply> {
             data.0.insert(key.to_vec(), Item::Text(value.clone()));
             Reply::Status("OK")
         }
-        (b"DEL", _) => count(
+        (b"STRLEN", []) => match data.0.get(key) {
+            None => count(0),
+            Some(Item::Text(value)) => count(value.len()),
+            Some(_) => bail!("WRONGTYPE"),
+        },
+        (b"DEL" | b"UNLINK", _) => count(
             arguments
                 .iter()
                 .filter(|key| data.0.remove(*key).is_some())
@@ -180,6 +253,7 @@ fn run(data: &mut Data, command: &[Text]) -> Result<Reply> {
             Some(Item::Text(_)) => "string",
             Some(Item::Hash(_)) => "hash",
             Some(Item::Sorted(_)) => "zset",
+            Some(Item::List(_)) => "list",
         }),
         // Nobody gives up a region here.
         (b"SMEMBERS", []) => Reply::List(Vec::new()),
@@ -211,13 +285,44 @@ fn run(data: &mut Data, command: &[Text]) -> Result<Reply> {
             }
             count(pairs.len() / 2)
         }
-        (b"HDEL", [field]) => count(usize::from(data.hash_mut(key)?.remove(field).is_some())),
+        (b"HDEL", fields) => {
+            let hash = data.hash_mut(key)?;
+            let gone = fields.iter().filter(|field| hash.remove(*field).is_some());
+            count(gone.count())
+        }
+        (b"HLEN", []) => count(data.hash_mut(key)?.len()),
+        (b"HRANDFIELD", [most]) => {
+            let most = usize::try_from(score(most)?)?;
+            let fields = data.hash_mut(key)?.keys().take(most);
+            Reply::List(fields.cloned().map(Reply::Text).collect())
+        }
+        (b"HSCAN", [cursor, name, rows]) if name == b"COUNT" => {
+            scan(data.hash_mut(key)?, score(cursor)?, score(rows)?, seed)?
+        }
         (b"HINCRBY", [field, by]) => {
             let hash = data.hash_mut(key)?;
             let old = hash.get(field).map_or(Ok(0), |value| score(value))?;
             let new = old + score(by)?;
             hash.insert(field.clone(), new.to_string().into());
             Reply::Number(i64::try_from(new)?)
+        }
+        (b"RPUSH", values) => {
+            let list = data.list_mut(key)?;
+            list.extend(values.iter().cloned());
+            count(list.len())
+        }
+        (b"LLEN", []) => count(data.list_mut(key)?.len()),
+        (b"LRANGE", [first, last]) => {
+            let (first, last) = (score(first)?, score(last)?);
+            let list = data.list_mut(key)?.iter().skip(usize::try_from(first)?);
+            let list = list.take(usize::try_from((last + 1).saturating_sub(first))?);
+            Reply::List(list.cloned().map(Reply::Text).collect())
+        }
+        (b"LTRIM", [first, last]) => {
+            ensure!(last == b"-1", "LTRIM keeps the end here");
+            let list = data.list_mut(key)?;
+            list.drain(..usize::try_from(score(first)?)?.min(list.len()));
+            Reply::Status("OK")
         }
         (b"ZADD", pairs) => {
             ensure!(
@@ -234,24 +339,49 @@ fn run(data: &mut Data, command: &[Text]) -> Result<Reply> {
             }
             count(pairs.len() / 2)
         }
-        (b"ZREM", [member]) => {
+        (b"ZREM", members) => {
             let sorted = data.sorted_mut(key)?;
-            let old = sorted.scores.remove(member);
-            if let Some(old) = old {
-                sorted.order.remove(&(old, member.clone()));
-            }
-            count(usize::from(old.is_some()))
+            let gone = members.iter().filter(|member| {
+                let old = sorted.scores.remove(*member);
+                old.is_some_and(|old| sorted.order.remove(&(old, (*member).clone())))
+            });
+            count(gone.count())
         }
-        (b"ZSCORE", [member]) => match data.sorted_mut(key)?.scores.get(member) {
-            Some(score) => Reply::Text(score.to_string().into()),
-            None => Reply::Nil,
-        },
-        (b"ZCARD", []) => count(data.sorted_mut(key)?.scores.len()),
         (b"ZRANGEBYSCORE", [from, to, options @ ..]) => {
             range(data.sorted_mut(key)?, from, to, options)?
         }
         _ => bail!("the fake knows no {}", String::from_utf8_lossy(name)),
     })
+}
+
+/// As Valkey's: each field that is there all along comes at least once. A field may come twice, as when the hash was made
+/// smaller meanwhile: here now and then, by chance, which the number of fields decides.
+fn scan(hash: &BTreeMap<Text, Text>, cursor: u64, rows: u64, seed: &[u8]) -> Result<Reply> {
+    let number = |text: &[u8]| {
+        let digest = sha1_smol::Sha1::from(text).digest().bytes();
+        u64::from(u32::from_be_bytes([
+            digest[0], digest[1], digest[2], digest[3],
+        ]))
+    };
+    // 0 begins a scan and ends one.
+    let place = |field: &[u8]| number(&[seed, field].concat()) + 1;
+    let mut fields: Vec<(u64, &Text, &Text)> = hash
+        .iter()
+        .map(|(field, value)| (place(field), field, value))
+        .filter(|(place, ..)| *place >= cursor)
+        .collect();
+    fields.sort_unstable();
+    let rest = fields.split_off(usize::try_from(rows)?.max(2).min(fields.len()));
+    let twice = number(format!("{} {cursor}", hash.len()).as_bytes()).is_multiple_of(128);
+    let next = if twice { fields.last() } else { rest.first() };
+    let next = next.filter(|_| !rest.is_empty());
+    let next = next.map_or(0, |(place, ..)| *place);
+    let fields = fields.into_iter();
+    let fields = fields.flat_map(|(_, field, value)| [field.clone(), value.clone()]);
+    Ok(Reply::List(vec![
+        Reply::Text(next.to_string().into()),
+        Reply::List(fields.map(Reply::Text).collect()),
+    ]))
 }
 
 fn range(sorted: &Sorted, from: &[u8], to: &[u8], options: &[Text]) -> Result<Reply> {
@@ -264,10 +394,7 @@ fn range(sorted: &Sorted, from: &[u8], to: &[u8], options: &[Text]) -> Result<Re
         b"+inf" => u64::MAX,
         _ => score(to)?,
     };
-    let scores = options
-        .first()
-        .is_some_and(|option| option == b"WITHSCORES");
-    let (skip, limit) = match &options[usize::from(scores)..] {
+    let (skip, limit) = match options {
         [] => (0, usize::MAX),
         [name, from, limit] if name == b"LIMIT" => (
             usize::try_from(score(from)?)?,
@@ -278,11 +405,8 @@ fn range(sorted: &Sorted, from: &[u8], to: &[u8], options: &[Text]) -> Result<Re
     let mut list = Vec::new();
     let in_range = sorted.order.range((first, Vec::new())..);
     let in_range = in_range.take_while(|(at, _)| *at <= last);
-    for (at, member) in in_range.skip(skip).take(limit) {
+    for (_, member) in in_range.skip(skip).take(limit) {
         list.push(Reply::Text(member.clone()));
-        if scores {
-            list.push(Reply::Text(at.to_string().into()));
-        }
     }
     Ok(Reply::List(list))
 }
@@ -292,6 +416,7 @@ pub struct Interpreter {
     lua: Lua,
     script: Function,
     data: Rc<RefCell<Data>>,
+    process: Rc<RefCell<Process>>,
 }
 
 impl std::fmt::Debug for Interpreter {
@@ -306,7 +431,8 @@ impl Interpreter {
         let lua = Lua::new();
         let data = Rc::new(RefCell::new(Data::default()));
         let wrap = |error: mlua::Error| anyhow!("Lua: {error}");
-        let shared = data.clone();
+        let process = Rc::new(RefCell::new(Process::default()));
+        let (shared, running) = (data.clone(), process.clone());
         let call = lua
             .create_function(move |lua, arguments: MultiValue| {
                 let command = arguments
@@ -316,7 +442,10 @@ impl Interpreter {
                     .map_err(mlua::Error::external)?;
                 let key = command.get(1).cloned().unwrap_or_default();
                 let mut data = shared.borrow_mut();
-                let reply = run(&mut data, &command).map_err(mlua::Error::external)?;
+                let mut process = running.borrow_mut();
+                process.allows(&command).map_err(mlua::Error::external)?;
+                let reply =
+                    run(&mut data, &command, &process.seed).map_err(mlua::Error::external)?;
                 // Valkey has no empty collections.
                 data.drop_empty(&key);
                 to_lua(lua, reply)
@@ -340,11 +469,26 @@ impl Interpreter {
         redis.set("sha1hex", sha1hex).map_err(wrap)?;
         lua.globals().set("redis", redis).map_err(wrap)?;
         let script = lua.load(script).into_function().map_err(wrap)?;
-        Ok(Self { lua, script, data })
+        Ok(Self {
+            lua,
+            script,
+            data,
+            process,
+        })
     }
 
-    /// Runs the script on a store.
+    /// Whether the stores have as much as `maxmemory` allows from now on.
+    pub fn fill(&self, full: bool) {
+        self.process.borrow_mut().full = full;
+    }
+
+    /// Runs the script on a store, in the process that the arguments name.
     pub fn run(&self, store: &mut Data, arguments: &[Bytes]) -> Result<Value> {
+        {
+            let mut process = self.process.borrow_mut();
+            process.seed = arguments.get(1).map_or(Text::new(), |run| run.to_vec());
+            process.wrote = false;
+        }
         std::mem::swap(store, &mut self.data.borrow_mut());
         let value = self.evaluate(arguments);
         std::mem::swap(store, &mut self.data.borrow_mut());

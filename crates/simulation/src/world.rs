@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use replica::clock::Now;
 use replica::region::Region;
-use replica::store::{Op, Outcome};
+use replica::store::Outcome;
 use replica::vector::VersionVector;
 use replica::{Config, Effect, Event, Notice, Reason, Token};
 
@@ -24,8 +24,10 @@ const TICK_MS: u64 = 50;
 pub const TOMBSTONE_MS: u64 = 6_000;
 /// From then on the components of a quiet region write nothing, as long as things go wrong.
 pub const QUIET_MS: u64 = 10_000;
-/// Between two readings of a peer's index without need.
+/// Between two readings of a peer's change log without need.
 pub(crate) const PULL_MS: u64 = 10_000;
+/// Between two looks at what all have read.
+pub(crate) const TRIM_MS: u64 = 2_000;
 /// A region silent for this long is evicted.
 pub const RETENTION_MS: u64 = 30_000;
 
@@ -213,7 +215,10 @@ impl World {
                     crate::fault::kill(self, site, 100..5_000)?;
                 }
             }
-            Happening::Fault => crate::fault::happen(self)?,
+            Happening::Fault => {
+                crate::check::logs(self)?;
+                crate::fault::happen(self)?;
+            }
             Happening::Mend(mend) => crate::fault::mend(self, &mend)?,
         }
         Ok(())
@@ -244,6 +249,8 @@ impl World {
         // Numbers that are taken for no write come often here, too, and vectors have to be equal for a comparison.
         config.digest_ms = 2_000;
         config.pull_ms = PULL_MS;
+        config.trim_ms = TRIM_MS;
+        config.log = 8;
         let place = &mut self.sites[site];
         place.start(config);
         let (life, run) = (place.life, place.run_id());
@@ -386,11 +393,15 @@ impl World {
         };
         self.race(site, &op)?;
         let place = &mut self.sites[site];
-        let outcome = match op {
-            Op::Commit(_) | Op::Origins { .. } if self.full.contains(&site) => {
-                Outcome::Failed("OOM".to_owned())
+        let full = self.full.contains(&site);
+        self.interpreter.fill(full);
+        let outcome = take(&self.interpreter, &mut place.data, &mut place.session, op);
+        self.interpreter.fill(false);
+        let outcome = match outcome {
+            Err(error) if full && error.to_string().contains("OOM") => {
+                Outcome::Failed(error.to_string())
             }
-            op => take(&self.interpreter, &mut place.data, &mut place.session, op)?,
+            outcome => outcome?,
         };
         let after = self.rng.u64(0..2);
         self.at(after, Happening::Outcome(site, life, token, outcome));

@@ -12,6 +12,8 @@ mod call;
 mod clock;
 #[path = "promises/counter.rs"]
 mod counter;
+#[path = "promises/log.rs"]
+mod log;
 #[path = "promises/regions.rs"]
 mod regions;
 #[path = "promises/register.rs"]

@@ -186,7 +186,7 @@ fn serves_alone(world: &mut World, old: Data) {
 
 /// The wall time that a store's clock has reached.
 fn mark(world: &World, site: usize) -> u64 {
-    world.sites[site].data.hash("@kv/r/state")["m"]
+    world.sites[site].data.parts("@kv/r/mark")[0]
         .parse()
         .unwrap()
 }
@@ -554,7 +554,7 @@ fn what_a_region_said_before_it_knew_that_another_starts_anew_empties_nothing() 
     in_step_but(&mut world, GRU);
     // Said by one that serves and has all, and that may have to start anew itself by the time that it arrives.
     let hello = Hello {
-        author: format!("fra/{}", world.sites[FRA].data.hash("@kv/r/state")["i"])
+        author: format!("fra/{}", world.sites[FRA].data.parts("@kv/r/life")[0])
             .parse()
             .unwrap(),
         vector: world.vector(FRA).unwrap(),

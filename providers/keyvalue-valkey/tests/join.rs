@@ -9,12 +9,13 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use nix::libc::SIGKILL;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use provider_harness::NatsServer;
 use redis::AsyncCommands as _;
-use site::{digests_agree, in_step, owned, Site, LONG};
+use site::{digests_agree, in_step, owned, Site, Went, LONG};
 use support::region::SOON;
 use support::{eventually, Server};
 
@@ -49,6 +50,15 @@ async fn entries(site: &Site) -> usize {
         .query_async(&mut admin)
         .await
         .unwrap()
+}
+
+/// Waits until a region's change log is empty: with nobody there to read it, it is not kept, and who joins is given all keys.
+async fn nothing_is_left_to_read(site: &Site) {
+    eventually("the change log is empty", LONG, || async {
+        let mut admin = site.valkey.admin().await;
+        admin.llen::<_, usize>("@kv/r/log").await.unwrap() == 0
+    })
+    .await;
 }
 
 /// Waits until a region says that it has joined; returns the bytes that came from `iad` until then.
@@ -98,6 +108,7 @@ async fn a_join_whose_provider_is_killed_goes_on_where_it_was_while_the_others_s
         iad.status().await["phase"] == "ready" && entries(&iad).await == KEYS
     })
     .await;
+    nothing_is_left_to_read(&iad).await;
     // What a join in one go takes. Then this region is still, so that the other one joins from the same one.
     let mut sin = Site::start_over(Server::start(), &nats, "sin", &[SELDOM]).await;
     let in_one_go = joined(&sin).await;
@@ -230,6 +241,53 @@ async fn the_regions_that_are_left_go_on_without_one_that_is_gone_for_good() {
     }
     assert_eq!(in_step(&[&iad, &fra]).await, wanted);
     digests_agree(&[&iad, &fra]).await;
+}
+
+#[tokio::test]
+async fn a_full_region_takes_in_nothing_new_and_whoever_joins_gets_all_that_it_has() {
+    let nats = NatsServer::start().await.unwrap();
+    let iad = Site::start(&nats, "iad", &[OFTEN]).await;
+    // More than Valkey keeps in one piece, and goes through at once.
+    let texts: Vec<(String, Bytes)> = (0..2_000)
+        .map(|n| (format!("text/{n}"), Bytes::from_static(b"value")))
+        .collect();
+    for batch in texts.chunks(500) {
+        iad.set_many(batch).await;
+    }
+    iad.set("goes", "x").await;
+    iad.delete("goes").await;
+    nothing_is_left_to_read(&iad).await;
+    limit_memory(&iad, "1").await;
+    let before = iad.visible().await;
+    for went in [
+        iad.set_once("text/7", "y").await,
+        iad.set_once("new", "y").await,
+        iad.increment("new").await,
+        iad.set_once("goes", "y").await,
+        iad.increment("goes").await,
+    ] {
+        let full = matches!(&went, Went::Wrong(reason) if reason.contains("OOM"));
+        assert!(full, "{went:?}");
+    }
+    assert_eq!(iad.visible().await, before);
+
+    let sin = Site::start(&nats, "sin", &[OFTEN]).await;
+    joined(&sin).await;
+    assert_eq!(sin.visible().await, before);
+    assert_eq!(before.len(), texts.len());
+    limit_memory(&iad, "0").await;
+    sin.set("new", "value").await;
+    assert_eq!(in_step(&[&iad, &sin]).await.len(), texts.len() + 1);
+    digests_agree(&[&iad, &sin]).await;
+}
+
+async fn limit_memory(site: &Site, bytes: &str) {
+    let mut admin = site.valkey.admin().await;
+    let () = redis::cmd("CONFIG")
+        .arg(&["SET", "maxmemory", bytes])
+        .query_async(&mut admin)
+        .await
+        .unwrap();
 }
 
 /// Waits until a region remembers no delete any more.

@@ -68,7 +68,7 @@ impl Phase {
         !matches!(self, Self::Down | Self::Loading | Self::Foreign)
     }
 
-    /// Whether its index may be read to others.
+    /// Whether its change log may be read to others.
     pub(super) fn gives_out(&self) -> bool {
         self.takes_in() || matches!(self, Self::Draining { .. })
     }

@@ -17,8 +17,13 @@ pub struct Config {
     pub join_ms: u64,
     /// How long a missing write may be on its way before it is pulled.
     pub gap_ms: u64,
-    /// Between two readings of a peer's index of which nothing is known to be missing.
+    /// Between two readings of a peer's change log of which nothing is known to be missing.
     pub pull_ms: u64,
+    /// Between two looks at what of the change log all have read.
+    pub trim_ms: u64,
+    /// Changes that are kept for a member who does not read them, beyond one and a half of each key; in place of more it is
+    /// given all keys.
+    pub log: usize,
     /// After this long without an answer a peer is asked no more for a while.
     pub answer_ms: u64,
     /// A register from a clock further ahead than this does not move the local clock.
@@ -54,7 +59,9 @@ impl Config {
             hello_ms: 1_000,
             join_ms: 2_000,
             gap_ms: 100,
-            pull_ms: 60_000,
+            pull_ms: 30_000,
+            trim_ms: 10_000,
+            log: 10_000,
             answer_ms: 3_000,
             clock_bound_ms: 500,
             tombstone_ms: 600_000,

@@ -10,7 +10,7 @@ use super::boot::Phase;
 use super::{Engine, Notice, Task};
 use crate::entry::Entry;
 use crate::region::Region;
-use crate::store::{Page, Row};
+use crate::store::{Names, Op, Row};
 use crate::vector::VersionVector;
 use crate::wire::{Digest, DigestAsk, Message};
 
@@ -29,11 +29,20 @@ pub(super) struct Comparing {
     ours: Option<Digest>,
 }
 
-#[derive(Debug)]
+/// All entries being read. A digest of a store that changes meanwhile means nothing.
+#[derive(Debug, Default)]
 struct Scan {
-    /// Head and vector at the beginning; a digest of a store that changes meanwhile means nothing.
-    start: Option<(u64, VersionVector)>,
+    /// Head, vector and number of keys at the beginning.
+    start: Option<(u64, VersionVector, u64)>,
+    /// Where to go on; `None` after the last names.
+    cursor: Option<u64>,
+    /// Names whose entries are not read yet, with the bytes of their values.
+    names: Vec<(String, usize)>,
+    /// Names read so far.
+    read: u64,
     sum: u128,
+    /// Whether something changed, or is in the middle of it.
+    moved: bool,
 }
 
 /// The hash of what a component sees of an entry, and of when it was set.
@@ -56,6 +65,10 @@ fn hash(key: &str, entry: &Entry) -> u128 {
         *to = from;
     }
     u128::from_be_bytes(first)
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 impl Engine {
@@ -103,34 +116,87 @@ impl Engine {
     fn scan(&mut self) {
         if self.comparing.scan.is_none() {
             self.comparing.scan = Some(Scan {
-                start: None,
-                sum: 0,
+                cursor: Some(0),
+                ..Scan::default()
             });
-            self.read_index(Task::Scan, 0);
+            self.read_names(Some(0));
         }
     }
 
-    pub(super) fn scanned(&mut self, page: Page) {
+    fn read_names(&mut self, cursor: Option<u64>) {
+        let rows = self.config.rows;
+        self.store(Task::Names, Op::Names { cursor, rows });
+    }
+
+    pub(super) fn scan_names(&mut self, names: Names) {
         let Some(scan) = &mut self.comparing.scan else {
             return;
         };
-        let now = (page.head, page.vector);
-        for row in &page.rows {
-            scan.sum = scan.sum.wrapping_add(hash(&row.key, &row.entry));
-        }
+        let ended = scan.cursor.is_none();
+        let now = (names.head, names.vector, names.count);
+        scan.cursor = names.next;
+        // A name that came twice, as the hash was made smaller meanwhile, is one too many.
+        scan.read = scan.read.saturating_add(count(names.names.len()));
+        scan.names = names.names;
         let start = scan.start.get_or_insert_with(|| now.clone());
-        // In the middle of a pull there are entries that the vector does not cover yet.
-        let covered = |row: &Row| row.entry.is_covered_by(&now.1);
-        let quiet = *start == now && page.rows.iter().all(covered);
-        if quiet && page.upto < page.head {
-            return self.read_index(Task::Scan, page.upto);
+        scan.moved |= *start != now || (ended && scan.read != now.2);
+        if ended || scan.moved {
+            self.scanned(now.1);
+        } else {
+            self.scan_on();
         }
+    }
+
+    /// Reads entries of the names that are left, or the next names.
+    fn scan_on(&mut self) {
+        let Some(scan) = &mut self.comparing.scan else {
+            return;
+        };
+        let mut bytes = 0_usize;
+        let fits = scan.names.iter().take_while(|(_, value)| {
+            let fits = bytes == 0 || bytes.saturating_add(*value) <= self.config.bytes;
+            bytes = bytes.saturating_add(*value);
+            fits
+        });
+        let part = fits.count().min(self.config.rows);
+        let keys: Vec<String> = scan.names.drain(..part).map(|(name, _)| name).collect();
+        if keys.is_empty() {
+            // After the last names, without a cursor: to see whether something changed meanwhile.
+            let cursor = scan.cursor;
+            self.read_names(cursor);
+        } else {
+            self.store(Task::Scan, Op::Read { keys });
+        }
+    }
+
+    pub(super) fn scan_rows(&mut self, rows: &[Row]) {
+        let Some(scan) = &mut self.comparing.scan else {
+            return;
+        };
+        for row in rows {
+            scan.sum = scan.sum.wrapping_add(hash(&row.key, &row.entry));
+            // In the middle of a pull there are entries that the vector does not cover yet.
+            let vector = scan.start.as_ref().map(|(_, vector, _)| vector);
+            scan.moved |= vector.is_none_or(|vector| !row.entry.is_covered_by(vector));
+        }
+        match &scan.start {
+            Some((_, vector, _)) if scan.moved => {
+                let vector = vector.clone();
+                self.scanned(vector);
+            }
+            _ => self.scan_on(),
+        }
+    }
+
+    fn scanned(&mut self, vector: VersionVector) {
+        let Some(scan) = self.comparing.scan.take() else {
+            return;
+        };
         let ours = Digest {
             id: 0,
-            vector: now.1,
-            sum: quiet.then_some(scan.sum),
+            vector,
+            sum: (!scan.moved).then_some(scan.sum),
         };
-        self.comparing.scan = None;
         for (region, id) in std::mem::take(&mut self.comparing.asking) {
             let digest = Digest { id, ..ours.clone() };
             self.send(Some(region), Message::Digest(digest));

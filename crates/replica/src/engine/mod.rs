@@ -11,6 +11,7 @@ mod peer;
 mod pull;
 mod serve;
 mod status;
+mod trim;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -69,6 +70,7 @@ pub struct Engine {
     /// Regions that an operator has given up.
     forgotten: BTreeSet<Region>,
     collect_at: u64,
+    trim_at: u64,
     /// Tombstones that this look has passed by, as they have to stay.
     dead_kept: usize,
     digest_at: u64,
@@ -100,7 +102,9 @@ enum Task {
     Collect,
     Beat,
     Wipe,
+    Names,
     Scan,
+    Trim,
     Members,
     Origins,
 }
@@ -134,6 +138,7 @@ impl Engine {
             touched: true,
             forgotten: BTreeSet::new(),
             collect_at: 0,
+            trim_at: 0,
             dead_kept: 0,
             digest_at: 0,
             inbox: VecDeque::new(),
@@ -187,6 +192,7 @@ impl Engine {
         self.tick_pull();
         self.tick_beat();
         self.tick_collect();
+        self.tick_trim();
         self.tick_digest();
         self.pump();
     }
@@ -254,7 +260,8 @@ impl Engine {
             (Task::ApplyCommit, Outcome::Done) => self.apply_committed(),
             (Task::ApplyCommit, Outcome::Conflict(at)) => self.apply_conflict(at),
             (Task::Serve(id), Outcome::Page(page)) => self.serve_page(id, page),
-            (Task::Scan, Outcome::Page(page)) => self.scanned(page),
+            (Task::Names, Outcome::Names(names)) => self.scan_names(names),
+            (Task::Scan, Outcome::Rows(rows)) => self.scan_rows(&rows),
             (Task::Dead, Outcome::Rows(rows)) => self.dead(rows),
             (Task::Beat, Outcome::Count(seq)) => self.beaten(seq),
             (Task::Wipe, Outcome::Count(left)) => self.wiped(left),
@@ -269,10 +276,10 @@ impl Engine {
         match task {
             Task::ApplyRead | Task::ApplyCommit => self.apply_failed(),
             Task::Serve(id) => self.serving.retain(|serving| serving.id != *id),
-            Task::Scan => self.comparing = Comparing::default(),
+            Task::Names | Task::Scan => self.comparing = Comparing::default(),
             Task::Mint | Task::Approve | Task::Wipe => self.reload(),
             Task::Origins => self.origins_failed(),
-            Task::Load | Task::Dead | Task::Collect | Task::Beat | Task::Members => {}
+            Task::Load | Task::Dead | Task::Collect | Task::Beat | Task::Trim | Task::Members => {}
         }
     }
 

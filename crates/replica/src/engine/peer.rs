@@ -1,6 +1,7 @@
 //! What is known of the other regions.
 
 use super::boot::Phase;
+use super::trim::Reading;
 use super::{Engine, Notice, Reason, Task};
 use crate::origin::Origin;
 use crate::region::{Author, Region};
@@ -36,8 +37,9 @@ pub(super) struct Peer {
     lacks: Option<(VersionVector, u64)>,
     /// Not asked before this time, after it did not answer.
     pub(super) shy_until: u64,
-    /// When its index was last read to the end, or this engine's beginning.
+    /// When its change log was last read to the end, or this engine's beginning.
     pub(super) pulled_at: u64,
+    pub(super) reading: Reading,
     pub(super) received_bytes: u64,
     pub(super) digest_equal: Option<bool>,
     /// When another region last said that it knows it.
@@ -269,7 +271,7 @@ impl Engine {
 
     /// Whether a peer has something that is missing here.
     ///
-    /// A peer of which nothing is missing does not move its cursor: its index may hold entries that its
+    /// A peer of which nothing is missing does not move its cursor: its change log may hold entries that its
     /// vector does not cover yet, because it is in the middle of a pull itself.
     pub(super) fn compare_vectors(&mut self, region: &Region) {
         let Some(peer) = self.peers.get_mut(region) else {
@@ -423,6 +425,7 @@ impl Peer {
     pub(super) fn forget_store(&mut self) {
         self.behind_since = None;
         self.lacks = None;
+        self.reading = Reading::default();
     }
 
     /// How long nothing was heard.

@@ -1,15 +1,17 @@
 //! Answering a peer that asks what changed.
 
+use std::collections::BTreeMap;
+
 use super::{Engine, Task};
 use crate::entry::Entry;
 use crate::region::Region;
-use crate::store::{self, Op};
+use crate::store::{self, Op, Row};
 use crate::vector::VersionVector;
 use crate::wire::{Message, Page, Pull};
 
 /// Answers prepared at a time; whoever comes then asks again.
 const MAX_SERVING: usize = 8;
-/// Pages of the index read for one answer, so that a peer that has almost everything is not sent
+/// Pages of the log read for one answer, so that a peer that has almost everything is not sent
 /// hundreds of empty pages.
 const MAX_READS: u32 = 64;
 
@@ -20,9 +22,24 @@ pub(super) struct Serving {
     to: Region,
     pull: Pull,
     seen: Option<VersionVector>,
-    entries: Vec<(String, Entry)>,
+    /// By its key, with its place in the answer and its bytes.
+    entries: BTreeMap<String, (usize, usize, Entry)>,
     bytes: usize,
+    places: usize,
     reads: u32,
+}
+
+impl Serving {
+    /// A key that changed again meanwhile goes once, as it is by now, at its last change.
+    fn add(&mut self, row: Row) {
+        let value = row.entry.visible().bytes().map_or(0, |value| value.len());
+        let bytes = row.key.len().saturating_add(value);
+        self.places = self.places.saturating_add(1);
+        let added = (self.places, bytes, row.entry);
+        let before = self.entries.insert(row.key, added);
+        let less = before.map_or(0, |(_, bytes, _)| bytes);
+        self.bytes = self.bytes.saturating_sub(less).saturating_add(bytes);
+    }
 }
 
 impl Engine {
@@ -39,26 +56,29 @@ impl Engine {
         }
         let id = self.id();
         let after = pull.after;
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.reading.asks(after);
+        }
         self.serving.push(Serving {
             id,
             to: from,
             pull,
             seen: None,
-            entries: Vec::new(),
+            entries: BTreeMap::new(),
             bytes: 0,
+            places: 0,
             reads: 0,
         });
-        self.read_index(Task::Serve(id), after);
+        self.read_log(id, after);
     }
 
-    /// Reads a page of the own index.
-    pub(super) fn read_index(&mut self, task: Task, after: u64) {
+    fn read_log(&mut self, id: u64, after: u64) {
         let op = Op::Page {
             after,
             rows: self.config.rows,
             bytes: self.config.bytes,
         };
-        self.store(task, op);
+        self.store(Task::Serve(id), op);
     }
 
     pub(super) fn serve_page(&mut self, id: u64, page: store::Page) {
@@ -74,26 +94,32 @@ impl Engine {
         serving.seen.get_or_insert_with(|| page.vector.clone());
         for row in page.rows {
             if serving.pull.everything || !row.entry.is_covered_by(&serving.pull.vector) {
-                let value = row.entry.visible().bytes().map_or(0, |value| value.len());
-                serving.bytes = serving
-                    .bytes
-                    .saturating_add(row.key.len().saturating_add(value));
-                serving.entries.push((row.key, row.entry));
+                serving.add(row);
             }
         }
-        let ends = page.upto >= page.head;
+        let ends = page.ends;
         let full = serving.entries.len() >= self.config.page || serving.bytes >= self.config.bytes;
         if !ends && !full && serving.reads < MAX_READS {
             self.serving.push(serving);
-            return self.read_index(Task::Serve(id), page.upto);
+            return self.read_log(id, page.upto);
         }
+        if let Some(peer) = self.peers.get_mut(&serving.to) {
+            peer.reading.given(ends);
+        }
+        let mut entries: Vec<(usize, String, Entry)> = serving
+            .entries
+            .into_iter()
+            .map(|(key, (place, _, entry))| (place, key, entry))
+            .collect();
+        entries.sort_unstable_by_key(|(place, ..)| *place);
+        let entries = entries.into_iter().map(|(_, key, entry)| (key, entry));
         let answer = Page {
             id: serving.pull.id,
             incarnation,
             upto: page.upto,
             seen: serving.seen.unwrap_or_default(),
             end: ends.then_some(page.vector),
-            entries: serving.entries,
+            entries: entries.collect(),
         };
         self.send(Some(serving.to), Message::Page(answer));
     }

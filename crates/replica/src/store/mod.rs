@@ -10,7 +10,7 @@ mod request;
 mod session;
 
 pub use op::{
-    Change, Commit, Cursor, Identity, Loaded, Op, Outcome, Page, Phase, Row, Version, Write,
+    Change, Commit, Cursor, Identity, Loaded, Names, Op, Outcome, Page, Phase, Row, Version, Write,
     Written,
 };
 pub use session::{Session, Step, Value};

@@ -34,7 +34,7 @@ pub enum Op {
         /// Their keys.
         keys: Vec<String>,
     },
-    /// Reads entries in the order of their last change here.
+    /// Reads entries in the order of their changes here, from the change log; all, in no order, if it begins later.
     Page {
         /// The position after which to start.
         after: u64,
@@ -42,6 +42,20 @@ pub enum Op {
         rows: usize,
         /// And not many more bytes than this.
         bytes: usize,
+    },
+    /// Reads which keys have an entry, in no order.
+    Names {
+        /// Where to go on ([`Names::next`]; 0 to begin); `None` reads no names.
+        cursor: Option<u64>,
+        /// About this many.
+        rows: usize,
+    },
+    /// Drops from the change log what all have read.
+    Trim {
+        /// The position up to which all have read.
+        upto: u64,
+        /// Changes that are kept for who has not, beyond one and a half of each key.
+        spare: usize,
     },
     /// Starts a new incarnation.
     Mint {
@@ -128,13 +142,13 @@ pub struct Commit {
     pub now_ms: u64,
     /// What changes.
     pub entries: Vec<Change>,
-    /// A cursor into a peer's index that has been worked off up to here.
+    /// A cursor into a peer's change log that has been worked off up to here.
     pub cursor: Option<(Region, Cursor)>,
     /// What is covered once the entries are in place.
     pub raise: VersionVector,
 }
 
-/// How far a peer's index has been read.
+/// How far a peer's change log has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The peer's incarnation; in another one its positions mean something else.
@@ -192,6 +206,8 @@ pub enum Outcome {
     Rows(Vec<Row>),
     /// [`Op::Page`].
     Page(Page),
+    /// [`Op::Names`].
+    Names(Names),
     /// How many values were adopted, entries were collected, or are left to wipe; of
     /// [`Op::Beat`], the number.
     Count(u64),
@@ -211,7 +227,7 @@ pub struct Loaded {
     pub identity: Option<Identity>,
     /// What it covers, its own writes included.
     pub vector: VersionVector,
-    /// Cursors into peers' indexes.
+    /// Cursors into peers' change logs.
     pub cursors: Vec<(Region, Cursor)>,
     /// What was kept about members.
     pub members: Vec<(Region, String)>,
@@ -262,15 +278,32 @@ pub struct Row {
     pub version: Version,
 }
 
-/// A part of the index.
+/// A part of the change log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     /// The position of the last change in the store.
     pub head: u64,
-    /// The position up to which this page goes; the head on the last.
+    /// The position up to which this page goes, in the log or in a list of all keys; the head on the last.
     pub upto: u64,
+    /// Whether it is the last.
+    pub ends: bool,
     /// What the store covered when the page was read.
     pub vector: VersionVector,
     /// The entries.
     pub rows: Vec<Row>,
+}
+
+/// Keys that have an entry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Names {
+    /// The position of the last change in the store.
+    pub head: u64,
+    /// What the store covers.
+    pub vector: VersionVector,
+    /// How many keys have an entry.
+    pub count: u64,
+    /// Where to go on; `None` after the last.
+    pub next: Option<u64>,
+    /// Each with the bytes of its visible value. One may come twice if there are writes between the parts.
+    pub names: Vec<(String, usize)>,
 }

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::op::{Cursor, Identity, Loaded, Op, Outcome, Page, Phase, Row, Version, Write, Written};
+use super::op::{
+    Cursor, Identity, Loaded, Names, Op, Outcome, Page, Phase, Row, Version, Write, Written,
+};
 use super::session::Value;
 use crate::blob::{self, Authors, BlobError};
 use crate::entry::Entry;
@@ -96,12 +98,14 @@ fn parse(op: &Op, value: &Value, authors: &Authors) -> Parsed<Outcome> {
         Op::Write { writes, .. } => Outcome::Written(written(writes, list, authors)?),
         Op::Read { .. } | Op::Dead { .. } => Outcome::Rows(rows(list, authors)?),
         Op::Page { .. } => Outcome::Page(page(list, authors)?),
+        Op::Names { .. } => Outcome::Names(names(list, authors)?),
         Op::Adopt { .. } | Op::Beat | Op::Collect { .. } | Op::Wipe { .. } => {
             Outcome::Count(number(list.first().ok_or(Problem::Malformed)?)?)
         }
         Op::Commit(_)
         | Op::Mint { .. }
         | Op::Approve { .. }
+        | Op::Trim { .. }
         | Op::Members { .. }
         | Op::Origins { .. } => Outcome::Done,
     })
@@ -213,18 +217,46 @@ fn written(writes: &[Write], list: &[Value], authors: &Authors) -> Parsed<Vec<Wr
 }
 
 fn page(list: &[Value], authors: &Authors) -> Parsed<Page> {
-    let [head, upto, seq, author, vector, rest @ ..] = list else {
+    let [head, upto, ends, seq, author, vector, rest @ ..] = list else {
         return Err(Problem::Malformed);
     };
-    let mut vector = parse_vector(vector, authors)?;
-    let author = authors.author(number(author)?).ok_or(Problem::Unknown)?;
-    vector.raise(author, number(seq)?);
     Ok(Page {
         head: number(head)?,
         upto: number(upto)?,
-        vector,
+        ends: bytes(ends)?.as_ref() == b"1",
+        vector: covered(vector, author, seq, authors)?,
         rows: rows(rest, authors)?,
     })
+}
+
+fn names(list: &[Value], authors: &Authors) -> Parsed<Names> {
+    let [head, seq, author, vector, count, next, rest @ ..] = list else {
+        return Err(Problem::Malformed);
+    };
+    let name = |pair: &[Value]| match pair {
+        [name, bytes] => Ok((text(name)?.to_owned(), digits(text(bytes)?)?)),
+        _ => Err(Problem::Malformed),
+    };
+    Ok(Names {
+        head: number(head)?,
+        vector: covered(vector, author, seq, authors)?,
+        count: number(count)?,
+        next: Some(number(next)?).filter(|next| *next > 0),
+        names: rest.chunks(2).map(name).collect::<Parsed<_>>()?,
+    })
+}
+
+/// What a store covers, its own last number included.
+fn covered(
+    vector: &Value,
+    author: &Value,
+    seq: &Value,
+    authors: &Authors,
+) -> Parsed<VersionVector> {
+    let mut vector = parse_vector(vector, authors)?;
+    let author = authors.author(number(author)?).ok_or(Problem::Unknown)?;
+    vector.raise(author, number(seq)?);
+    Ok(vector)
 }
 
 fn rows(list: &[Value], authors: &Authors) -> Parsed<Vec<Row>> {

@@ -15,6 +15,8 @@ pub(super) fn name(op: &Op) -> &'static str {
         Op::Commit(_) => "commit",
         Op::Read { .. } => "read",
         Op::Page { .. } => "page",
+        Op::Names { .. } => "names",
+        Op::Trim { .. } => "trim",
         Op::Mint { .. } => "mint",
         Op::Approve { .. } => "approve",
         Op::Adopt { .. } => "adopt",
@@ -79,6 +81,11 @@ pub(super) fn arguments(op: &Op, authors: &Authors) -> Vec<Bytes> {
             std::iter::once(text(now_ms)).chain(keys).collect()
         }
         Op::Page { after, rows, bytes } => vec![text(after), text(rows), text(bytes)],
+        Op::Names { cursor, rows } => {
+            let cursor = cursor.map_or(Bytes::new(), |cursor| text(&cursor));
+            vec![cursor, text(rows)]
+        }
+        Op::Trim { upto, spare } => vec![text(upto), text(spare)],
         Op::Mint {
             group,
             region,

@@ -24,8 +24,8 @@ const CLOCK_BOUND: u64 = 60_000;
 /// How one region hears of another's writes.
 #[derive(Clone, Copy, Debug)]
 enum Road {
-    /// It reads the other's index to the end.
-    Index,
+    /// It reads the other's change log to the end.
+    Log,
     /// It is told of the other's own writes, one after the other.
     News,
 }
@@ -111,7 +111,37 @@ impl Regions {
         }
     }
 
-    fn load(&mut self, at: usize) -> VersionVector {
+    /// Goes on in another server process, in another life.
+    pub fn mint(&mut self, at: usize, run: &str, incarnation: u64) {
+        self.stores[at].session = Session::new(run.to_owned());
+        self.load(at);
+        let author = &mut self.stores[at].author;
+        author.incarnation = incarnation.try_into().unwrap();
+        let mint = Op::Mint {
+            group: "g".to_owned(),
+            region: author.region.clone(),
+            incarnation: author.incarnation,
+            now_ms: 1,
+            phase: Phase::Ready,
+        };
+        assert_eq!(self.take(at, mint), Outcome::Done);
+    }
+
+    /// Whether the stores have as much as `maxmemory` allows from now on.
+    pub fn fill(&self, full: bool) {
+        self.interpreter.fill(full);
+    }
+
+    /// The error that refuses writes.
+    pub fn refused(&mut self, at: usize, now_ms: u64, writes: Vec<Write>) -> String {
+        let mut step = Step::new(Op::Write { now_ms, writes });
+        let store = &mut self.stores[at];
+        let call = step.call(&store.session);
+        let refused = self.interpreter.run(&mut store.data, &call);
+        refused.unwrap_err().to_string()
+    }
+
+    pub fn load(&mut self, at: usize) -> VersionVector {
         match self.take(at, Op::Load) {
             Outcome::Loaded(loaded) => loaded.vector,
             other => panic!("a load answered {other:?}"),
@@ -165,7 +195,7 @@ impl Regions {
         written[0].sum.unwrap()
     }
 
-    /// A part of a region's index.
+    /// A part of a region's change log.
     pub fn page(&mut self, at: usize, after: u64, rows: usize) -> Page {
         let bytes = 1 << 20;
         match self.take(at, Op::Page { after, rows, bytes }) {
@@ -174,7 +204,7 @@ impl Regions {
         }
     }
 
-    /// One region reads all of another's index.
+    /// One region reads all of another's change log.
     pub fn pull(&mut self, at: usize, from: usize) {
         let page = self.page(from, 0, 1_000);
         let seen = page.vector.clone();
@@ -262,16 +292,16 @@ impl Regions {
     /// it is what `check` says, and hearing all of it again changes nothing.
     pub fn in_every_order(&self, check: impl Fn(&mut Self)) {
         for order in permutations(&pairs(self.stores.len())) {
-            for road in [Road::Index, Road::News] {
+            for road in [Road::Log, Road::News] {
                 let mut regions = self.clone();
                 for (at, from) in &order {
                     match road {
-                        Road::Index => regions.pull(*at, *from),
+                        Road::Log => regions.pull(*at, *from),
                         Road::News => regions.tell(*at, *from),
                     }
                 }
                 let held = regions.agreed(&format!("{road:?} {order:?}"));
-                if let Road::Index = road {
+                if let Road::Log = road {
                     let mut again = regions.clone();
                     again.share();
                     assert_eq!(again.agreed("hearing it again"), held);

@@ -263,18 +263,19 @@ impl Site {
         let mut admin = self.valkey.admin().await;
         // Together, as the provider may meet another author, or empty the store, between two reads.
         type Numbers = BTreeMap<String, u64>;
-        type Own = (Option<String>, Option<u64>);
+        type Own = [Option<String>; 2];
         let (names, mut numbers, own): (BTreeMap<String, String>, Numbers, Own) = redis::pipe()
             .atomic()
             .hgetall("@kv/r/authors")
             .hgetall("@kv/r/vector")
-            .hmget("@kv/r/state", &["a", "q"])
+            .mget(&["@kv/r/life", "@kv/r/seq"])
             .query_async(&mut admin)
             .await
             .unwrap();
         // Its own writes in this life of the store.
-        if let (Some(author), Some(last)) = own {
-            numbers.insert(author, last);
+        if let [Some(life), Some(last)] = own {
+            let author = life.rsplit(',').next().unwrap().to_owned();
+            numbers.insert(author, last.parse().unwrap());
         }
         numbers
             .into_iter()
