@@ -4,8 +4,9 @@
 //! the growth of `used_memory` is compared.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{ensure, Context as _};
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use serde::Serialize;
@@ -61,8 +62,10 @@ pub struct Weight {
     pub name_bytes: f64,
     /// `used_memory` in plain mode: key, value and Valkey's own overhead.
     pub plain_bytes: f64,
-    /// The same in replicated mode.
+    /// The same in replicated mode, once all regions have read what changed.
     pub replicated_bytes: f64,
+    /// What the change log adds until then.
+    pub log_bytes: f64,
     /// The entry's text in the hash of metadata.
     pub entry_bytes: f64,
 }
@@ -116,7 +119,10 @@ async fn weigh(ground: &Ground, plain: &Site, kind: Kind, keys: usize) -> anyhow
     for region in &ground.regions {
         ground.settle(region).await?;
     }
-    let after = [used(&plain.store).await?, used(&first.site.store).await?];
+    let unread = used(&first.site.store).await?;
+    read_by_all(&first.site.store).await?;
+    let at_rest = used(&first.site.store).await?;
+    let after = [used(&plain.store).await?, at_rest];
     let grown = |at: usize| -> anyhow::Result<f64> {
         let (before, after) = (before.get(at), after.get(at));
         let grown = after.context("measured")? - before.context("measured")?;
@@ -129,16 +135,40 @@ async fn weigh(ground: &Ground, plain: &Site, kind: Kind, keys: usize) -> anyhow
         name_bytes: number(names.first().map_or(0, String::len)),
         plain_bytes: grown(0)?,
         replicated_bytes: grown(1)?,
+        log_bytes: (unread - at_rest) / number(keys),
         entry_bytes: entries(&first.site.store, &names).await?,
     };
     eprintln!(
-        "  {kind:?}: {:.0} bytes per key plain, {:.0} replicated, of the {:.0} more {:.0} are the entry's text",
+        "  {kind:?}: {:.0} bytes per key plain, {:.0} replicated, of the {:.0} more {:.0} are the entry's text; \
+         {:.0} for the change log until all had read it",
         weight.plain_bytes,
         weight.replicated_bytes,
         weight.metadata_bytes(),
-        weight.entry_bytes
+        weight.entry_bytes,
+        weight.log_bytes
     );
     Ok(weight)
+}
+
+/// Waits until nothing is left in the change log, as every region has read it.
+async fn read_by_all(store: &MultiplexedConnection) -> anyhow::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(300);
+    let (mut store, since) = (store.clone(), Instant::now());
+    loop {
+        let left: u64 = redis::cmd("LLEN")
+            .arg("@kv/r/log")
+            .query_async(&mut store)
+            .await?;
+        if left == 0 {
+            return Ok(());
+        }
+        ensure!(
+            since.elapsed() < PATIENCE,
+            "{left} changes were not read by every region within {} s",
+            PATIENCE.as_secs()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Counts each key once.

@@ -122,6 +122,7 @@ fn weights(report: &Report) -> String {
         "replicated",
         "metadata",
         "of it the entry's text",
+        "change log, until read by all",
     ])];
     for weight in &report.weights {
         let what = match weight.kind {
@@ -135,6 +136,7 @@ fn weights(report: &Report) -> String {
             weight.replicated_bytes,
             weight.metadata_bytes(),
             weight.entry_bytes,
+            weight.log_bytes,
         ];
         let mut cells = vec![what];
         cells.extend(bytes.map(|bytes| format!("{bytes:.0}")));
