@@ -355,7 +355,7 @@ impl World {
                 crate::check::difference(self, site, peer)?
             ),
             Notice::Foreign(owner) => bail!("a store belongs to {owner}"),
-            Notice::StoreFailed(_) if self.full.contains(&site) => "step failed",
+            Notice::StoreFailed(why) if why.contains("OOM") => "step failed",
             Notice::StoreFailed(why) => bail!("a step failed: {why}"),
         };
         *self.notices.entry(name).or_default() += 1;
