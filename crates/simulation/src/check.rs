@@ -10,7 +10,10 @@ use replica::store::{Op, Outcome, Row, Session};
 
 use crate::history::Done;
 use crate::site::take;
-use crate::world::{World, TOMBSTONE_MS};
+use crate::world::{World, BEGIN_MS, TOMBSTONE_MS};
+
+/// A notice that stands for [`is_of_a_clock_behind`].
+pub const CLOCK_BEHIND: &str = "delete forgotten before a clock far behind";
 
 /// What a counter may have stood at before there was a group.
 pub const ADOPTED: u64 = 7;
@@ -136,7 +139,9 @@ pub fn logs(world: &World) -> Result<()> {
                     vector: &seen,
                 };
                 ensure!(
-                    left.contains(&row.key) || has(mine, given),
+                    left.contains(&row.key)
+                        || row.entry.is_covered_by(&covered)
+                        || has(mine, given),
                     "{} is not in the log of {} after {position}, and {} lacks {:?}",
                     row.key,
                     place.region,
@@ -314,6 +319,38 @@ pub fn trace(world: &World, key: &str) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+/// Whether two regions differ in nothing but this: one has forgotten a delete, and the other, which has not, does not take
+/// a write for later that was made after it, in a region that began with its clock far behind (as is documented).
+pub fn is_of_a_clock_behind(world: &World, site: usize, peer: &Region) -> Result<bool> {
+    let other = world.sites.iter().position(|site| site.region == *peer);
+    let other = other.context("a known region")?;
+    let by_key = |rows: Vec<Row>| -> BTreeMap<String, Entry> {
+        rows.into_iter().map(|row| (row.key, row.entry)).collect()
+    };
+    let mine = by_key(entries(world, site)?);
+    let theirs = by_key(entries(world, other)?);
+    let behind = |one: &Entry, other: &Entry| {
+        let (Some(one), Some(other)) = (&one.register, &other.register) else {
+            return false;
+        };
+        one.value.is_none() && one.stamp.at > other.stamp.at && other.stamp.at.wall_ms < BEGIN_MS
+    };
+    let (nothing, here, there) = (Entry::default(), world.vector(site)?, world.vector(other)?);
+    let mut found = world.notices.contains_key(CLOCK_BEHIND);
+    for key in mine.keys().chain(theirs.keys()) {
+        let one = mine.get(key).unwrap_or(&nothing);
+        let other = theirs.get(key).unwrap_or(&nothing);
+        // What was written since they were compared is on its way.
+        let new = !one.is_covered_by(&there) || !other.is_covered_by(&here);
+        if behind(one, other) || behind(other, one) {
+            found = true;
+        } else if one.visible() != other.visible() && !new {
+            return Ok(false);
+        }
+    }
+    Ok(found)
 }
 
 /// The entries in which two regions differ.

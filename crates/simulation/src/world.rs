@@ -17,7 +17,7 @@ use crate::site::{take, Site};
 use crate::valkey::Interpreter;
 
 /// Wall time at which every world begins.
-const BEGIN_MS: u64 = 1_800_000_000_000;
+pub(crate) const BEGIN_MS: u64 = 1_800_000_000_000;
 /// Between two ticks of an engine.
 const TICK_MS: u64 = 50;
 /// Tombstones are kept for this long, so that a run sees them go.
@@ -349,6 +349,11 @@ impl World {
             Notice::OldCopy(_) => "old copy",
             Notice::Refused(_) => "refused",
             Notice::Digest { equal: true, .. } => "digests equal",
+            Notice::Digest { peer, .. }
+                if crate::check::is_of_a_clock_behind(self, site, peer)? =>
+            {
+                crate::check::CLOCK_BEHIND
+            }
             Notice::Digest { peer, .. } => bail!(
                 "{} and {peer} cover the same and differ:{}",
                 self.sites[site].region,
