@@ -4,6 +4,9 @@
 //! a hash of each; sums at equal vectors are compared. A difference means damage (a store that was
 //! written behind the provider's back, or a mistake in here), and both sides send each other everything.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hasher as _};
+
 use sha2::{Digest as _, Sha256};
 
 use super::boot::Phase;
@@ -38,8 +41,8 @@ struct Scan {
     cursor: Option<u64>,
     /// Names whose entries are not read yet, with the bytes of their values.
     names: Vec<(String, usize)>,
-    /// Names read so far.
-    read: u64,
+    /// Hashes of the names read so far: some may come twice, as when Valkey makes the hash smaller.
+    read: HashSet<u64>,
     sum: u128,
     /// Whether something changed, or is in the middle of it.
     moved: bool,
@@ -135,11 +138,15 @@ impl Engine {
         let ended = scan.cursor.is_none();
         let now = (names.head, names.vector, names.count);
         scan.cursor = names.next;
-        // A name that came twice, as the hash was made smaller meanwhile, is one too many.
-        scan.read = scan.read.saturating_add(count(names.names.len()));
         scan.names = names.names;
+        let read = &mut scan.read;
+        scan.names.retain(|(name, _)| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(name.as_bytes());
+            read.insert(hasher.finish())
+        });
         let start = scan.start.get_or_insert_with(|| now.clone());
-        scan.moved |= *start != now || (ended && scan.read != now.2);
+        scan.moved |= *start != now || (ended && count(scan.read.len()) != now.2);
         if ended || scan.moved {
             self.scanned(now.1);
         } else {
