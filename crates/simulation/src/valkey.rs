@@ -111,34 +111,27 @@ impl Data {
         }
     }
 
+    /// What lies at a key; this, if nothing does.
+    fn item_mut(&mut self, key: &[u8], empty: Item) -> &mut Item {
+        self.0.entry(key.to_vec()).or_insert(empty)
+    }
+
     fn hash_mut(&mut self, key: &[u8]) -> Result<&mut BTreeMap<Text, Text>> {
-        let item = self
-            .0
-            .entry(key.to_vec())
-            .or_insert_with(|| Item::Hash(BTreeMap::new()));
-        match item {
+        match self.item_mut(key, Item::Hash(BTreeMap::new())) {
             Item::Hash(fields) => Ok(fields),
             _ => bail!("WRONGTYPE"),
         }
     }
 
     fn list_mut(&mut self, key: &[u8]) -> Result<&mut VecDeque<Text>> {
-        let item = self
-            .0
-            .entry(key.to_vec())
-            .or_insert_with(|| Item::List(VecDeque::new()));
-        match item {
+        match self.item_mut(key, Item::List(VecDeque::new())) {
             Item::List(list) => Ok(list),
             _ => bail!("WRONGTYPE"),
         }
     }
 
     fn sorted_mut(&mut self, key: &[u8]) -> Result<&mut Sorted> {
-        let item = self
-            .0
-            .entry(key.to_vec())
-            .or_insert_with(|| Item::Sorted(Sorted::default()));
-        match item {
+        match self.item_mut(key, Item::Sorted(Sorted::default())) {
             Item::Sorted(sorted) => Ok(sorted),
             _ => bail!("WRONGTYPE"),
         }

@@ -66,16 +66,7 @@ impl Regions {
             calls: 0,
         };
         for at in 0..authors.len() {
-            regions.load(at);
-            let author = regions.author(at).clone();
-            let mint = Op::Mint {
-                group: "g".to_owned(),
-                region: author.region,
-                incarnation: author.incarnation,
-                now_ms: 1,
-                phase: Phase::Ready,
-            };
-            assert_eq!(regions.take(at, mint), Outcome::Done);
+            regions.begin(at);
         }
         regions
     }
@@ -114,12 +105,17 @@ impl Regions {
     /// Goes on in another server process, in another life.
     pub fn mint(&mut self, at: usize, run: &str, incarnation: u64) {
         self.stores[at].session = Session::new(run.to_owned());
+        self.stores[at].author.incarnation = incarnation.try_into().unwrap();
+        self.begin(at);
+    }
+
+    /// Begins the life that the region's author names.
+    fn begin(&mut self, at: usize) {
         self.load(at);
-        let author = &mut self.stores[at].author;
-        author.incarnation = incarnation.try_into().unwrap();
+        let author = self.author(at).clone();
         let mint = Op::Mint {
             group: "g".to_owned(),
-            region: author.region.clone(),
+            region: author.region,
             incarnation: author.incarnation,
             now_ms: 1,
             phase: Phase::Ready,
