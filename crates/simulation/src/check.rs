@@ -10,10 +10,10 @@ use replica::store::{Op, Outcome, Row, Session};
 
 use crate::history::Done;
 use crate::site::take;
-use crate::world::{World, BEGIN_MS, TOMBSTONE_MS};
+use crate::world::{World, TOMBSTONE_MS};
 
-/// A notice that stands for [`is_of_a_clock_behind`].
-pub const CLOCK_BEHIND: &str = "delete forgotten before a clock far behind";
+/// A notice that stands for [`is_of_orphans`].
+pub const ORPHANS: &str = "digests differ by what came from a lost disk";
 
 /// What a counter may have stood at before there was a group.
 pub const ADOPTED: u64 = 7;
@@ -30,7 +30,7 @@ pub fn is_in_step(world: &World) -> Result<bool> {
 }
 
 /// Whether a store holds entries that nobody covers: all disks are gone on which the numbers before them were.
-pub(crate) fn has_orphans(world: &World) -> Result<bool> {
+pub fn has_orphans(world: &World) -> Result<bool> {
     for site in 0..world.sites.len() {
         let covered = world.vector(site)?;
         let rows = entries(world, site)?;
@@ -39,6 +39,18 @@ pub(crate) fn has_orphans(world: &World) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// A region that did not find yet that another one's digest is equal to its own.
+pub fn not_compared(world: &World) -> Option<(usize, Region)> {
+    let sites = 0..world.sites.len();
+    let pairs = sites.flat_map(|site| {
+        let others = world.sites.iter().map(|other| other.region.clone());
+        others.map(move |other| (site, other))
+    });
+    pairs.into_iter().find(|(site, other)| {
+        *other != world.sites[*site].region && !world.compared.contains(&(*site, other.clone()))
+    })
 }
 
 /// Why the regions are not in step, for a report.
@@ -321,9 +333,9 @@ pub fn trace(world: &World, key: &str) -> Result<String> {
     Ok(text)
 }
 
-/// Whether two regions differ in nothing but this: one has forgotten a delete, and the other, which has not, does not take
-/// a write for later that was made after it, in a region that began with its clock far behind (as is documented).
-pub fn is_of_a_clock_behind(world: &World, site: usize, peer: &Region) -> Result<bool> {
+/// Whether two regions differ in nothing but writes that came from a disk which is gone, with earlier ones that nobody has:
+/// no vector shows that one of them lacks those.
+pub fn is_of_orphans(world: &World, site: usize, peer: &Region) -> Result<bool> {
     let other = world.sites.iter().position(|site| site.region == *peer);
     let other = other.context("a known region")?;
     let by_key = |rows: Vec<Row>| -> BTreeMap<String, Entry> {
@@ -331,22 +343,16 @@ pub fn is_of_a_clock_behind(world: &World, site: usize, peer: &Region) -> Result
     };
     let mine = by_key(entries(world, site)?);
     let theirs = by_key(entries(world, other)?);
-    let behind = |one: &Entry, other: &Entry| {
-        let (Some(one), Some(other)) = (&one.register, &other.register) else {
-            return false;
-        };
-        one.value.is_none() && one.stamp.at > other.stamp.at && other.stamp.at.wall_ms < BEGIN_MS
-    };
     let (nothing, here, there) = (Entry::default(), world.vector(site)?, world.vector(other)?);
-    let mut found = world.notices.contains_key(CLOCK_BEHIND);
+    let mut found = false;
     for key in mine.keys().chain(theirs.keys()) {
         let one = mine.get(key).unwrap_or(&nothing);
         let other = theirs.get(key).unwrap_or(&nothing);
-        // What was written since they were compared is on its way.
-        let new = !one.is_covered_by(&there) || !other.is_covered_by(&here);
-        if behind(one, other) || behind(other, one) {
+        let differ = one.visible() != other.visible();
+        if differ && !(one.is_covered_by(&here) && other.is_covered_by(&there)) {
             found = true;
-        } else if one.visible() != other.visible() && !new {
+        } else if differ && one.is_covered_by(&there) && other.is_covered_by(&here) {
+            // Nothing of it is on its way, either.
             return Ok(false);
         }
     }

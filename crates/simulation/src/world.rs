@@ -99,6 +99,8 @@ pub struct World {
     pub story: Vec<String>,
     /// Notices of the engines, by kind.
     pub notices: BTreeMap<&'static str, u32>,
+    /// Which regions found that another one's digest is equal to theirs.
+    pub compared: BTreeSet<(usize, Region)>,
     /// Whether components write.
     pub writing: bool,
     /// Whether things go wrong.
@@ -147,6 +149,7 @@ impl World {
             faults: BTreeMap::new(),
             story: Vec::new(),
             notices: BTreeMap::new(),
+            compared: BTreeSet::new(),
             writing: true,
             failing: true,
             full: BTreeSet::new(),
@@ -348,11 +351,12 @@ impl World {
             Notice::Ahead { .. } => "ahead",
             Notice::OldCopy(_) => "old copy",
             Notice::Refused(_) => "refused",
-            Notice::Digest { equal: true, .. } => "digests equal",
-            Notice::Digest { peer, .. }
-                if crate::check::is_of_a_clock_behind(self, site, peer)? =>
-            {
-                crate::check::CLOCK_BEHIND
+            Notice::Digest { peer, equal: true } => {
+                self.compared.insert((site, peer.clone()));
+                "digests equal"
+            }
+            Notice::Digest { peer, .. } if crate::check::is_of_orphans(self, site, peer)? => {
+                crate::check::ORPHANS
             }
             Notice::Digest { peer, .. } => bail!(
                 "{} and {peer} cover the same and differ:{}",

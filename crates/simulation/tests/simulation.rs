@@ -63,9 +63,6 @@ fn nothing_is_lost_or_counted_twice_in_any_world() {
         let count = total.sum.faults.get(fault).copied().unwrap_or(0);
         assert!(u64::from(count) * 20 > SEEDS, "{fault}: {count} times only");
     }
-    let never = total.sum.notices.get(simulation::NO_DIGESTS);
-    let never = u64::from(never.copied().unwrap_or(0));
-    assert!(never * 50 < SEEDS, "{never} worlds compared no digests");
     for notice in [
         "ahead",
         "conflict",

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::boot::Phase;
 use super::status::{shown, ConflictStatus};
 use super::{Config, Engine, Notice, Task};
 use crate::clock::Hlc;
@@ -369,8 +370,14 @@ impl Engine {
             return;
         };
         let last = applying.is_last();
+        let joins = matches!(self.phase, Phase::Joining { .. });
+        let begin = if joins && last && applying.fills && self.is_new() {
+            self.slowest_other()
+        } else {
+            Hlc::default()
+        };
         let commit = Commit {
-            mark,
+            mark: mark.max(begin),
             now_ms: self.now.wall_ms,
             entries,
             cursor: applying.cursor.clone().filter(|_| last),

@@ -102,6 +102,17 @@ impl Engine {
         self.now.wall_ms.saturating_add_signed(slowest.min(0))
     }
 
+    /// What the slowest of the others' clocks shows. A new store that has taken in all of a region that serves begins there: it
+    /// covers deletes that it may never have seen, as they are forgotten, and what it writes has to be later.
+    pub(super) fn slowest_other(&self) -> Hlc {
+        let live = self.peers.iter().filter(|(region, _)| self.is_live(region));
+        let slowest = live.map(|(_, peer)| peer.clock_offset_ms).min();
+        slowest.map_or(Hlc::default(), |offset| Hlc {
+            wall_ms: self.now.wall_ms.saturating_add_signed(offset),
+            counter: 0,
+        })
+    }
+
     fn is_forgotten(&self, entry: &Entry) -> bool {
         let Some(vectors) = self.known_vectors() else {
             return false;

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::boot::Phase;
 use super::{Engine, Notice, Task};
 use crate::entry::Entry;
-use crate::region::Region;
+use crate::region::{Author, Region};
 use crate::store::{Names, Op, Row};
 use crate::vector::VersionVector;
 use crate::wire::{Digest, DigestAsk, Message};
@@ -81,20 +81,19 @@ impl Engine {
             return;
         }
         self.digest_at = now.saturating_add(self.config.digest_ms);
-        let id = self.id();
-        let equal = |region: &&Region| {
-            let peer = self.peers.get(*region);
-            self.is_serving(region) && peer.is_some_and(|peer| peer.vector == self.vector)
+        // Each in its turn: the one whose last one is the longest ago.
+        let turn = |region: &Region| {
+            let peer = self.peers.get(region)?;
+            let equal = self.is_serving(region) && peer.vector == self.vector;
+            equal.then(|| (peer.digest_asked, region.clone()))
         };
-        // Each time another one.
-        let peers: Vec<&Region> = self.members().filter(equal).collect();
-        let turn = usize::try_from(id).unwrap_or(0).checked_rem(peers.len());
-        let Some(peer) = turn
-            .and_then(|turn| peers.get(turn))
-            .map(|peer| (*peer).clone())
-        else {
+        let Some((_, peer)) = self.members().filter_map(turn).min() else {
             return;
         };
+        let id = self.id();
+        if let Some(asked) = self.peers.get_mut(&peer) {
+            asked.digest_asked = Some(now);
+        }
         self.comparing.theirs = None;
         self.comparing.ours = None;
         self.comparing.asked = Some((peer.clone(), id));
@@ -180,12 +179,19 @@ impl Engine {
         let Some(scan) = &mut self.comparing.scan else {
             return;
         };
+        let mut strange = Vec::new();
         for row in rows {
             scan.sum = scan.sum.wrapping_add(hash(&row.key, &row.entry));
-            // In the middle of a pull there are entries that the vector does not cover yet.
             let vector = scan.start.as_ref().map(|(_, vector, _)| vector);
-            scan.moved |= vector.is_none_or(|vector| !row.entry.is_covered_by(vector));
+            let covers =
+                |dot: &(&Author, u64)| vector.is_some_and(|seen| seen.covers(dot.0, dot.1));
+            strange.extend(row.entry.dots().filter(|dot| !covers(dot)));
         }
+        let moved = strange.into_iter().any(|dot| self.is_on_its_way(dot));
+        let Some(scan) = &mut self.comparing.scan else {
+            return;
+        };
+        scan.moved |= moved;
         match &scan.start {
             Some((_, vector, _)) if scan.moved => {
                 let vector = vector.clone();
@@ -193,6 +199,20 @@ impl Engine {
             }
             _ => self.scan_on(),
         }
+    }
+
+    /// Whether a write that is in an entry, and not in the vector, will be in it, as in the middle of a pull. Not so where
+    /// its author's store is gone, with earlier writes that nobody else has.
+    fn is_on_its_way(&self, (author, seq): (&Author, u64)) -> bool {
+        let has = |region: &Region| {
+            let peer = self.peers.get(region);
+            peer.is_some_and(|peer| {
+                peer.author.as_ref() == Some(author) || peer.vector.covers(author, seq)
+            })
+        };
+        let own = self.author.as_ref() == Some(author);
+        let takes_in = self.applying.is_some() || self.pulling.is_some();
+        own || takes_in || self.members().any(has)
     }
 
     fn scanned(&mut self, vector: VersionVector) {

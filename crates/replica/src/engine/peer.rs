@@ -42,6 +42,8 @@ pub(super) struct Peer {
     pub(super) reading: Reading,
     pub(super) received_bytes: u64,
     pub(super) digest_equal: Option<bool>,
+    /// When it was last asked for its digest.
+    pub(super) digest_asked: Option<u64>,
     /// When another region last said that it knows it.
     named: u64,
     kept_at: Option<u64>,
