@@ -12,9 +12,6 @@ use crate::history::Done;
 use crate::site::take;
 use crate::world::{World, TOMBSTONE_MS};
 
-/// A notice that stands for [`is_of_orphans`].
-pub const ORPHANS: &str = "digests differ by what came from a lost disk";
-
 /// What a counter may have stood at before there was a group.
 pub const ADOPTED: u64 = 7;
 
@@ -331,32 +328,6 @@ pub fn trace(world: &World, key: &str) -> Result<String> {
         }
     }
     Ok(text)
-}
-
-/// Whether two regions differ in nothing but writes that came from a disk which is gone, with earlier ones that nobody has:
-/// no vector shows that one of them lacks those.
-pub fn is_of_orphans(world: &World, site: usize, peer: &Region) -> Result<bool> {
-    let other = world.sites.iter().position(|site| site.region == *peer);
-    let other = other.context("a known region")?;
-    let by_key = |rows: Vec<Row>| -> BTreeMap<String, Entry> {
-        rows.into_iter().map(|row| (row.key, row.entry)).collect()
-    };
-    let mine = by_key(entries(world, site)?);
-    let theirs = by_key(entries(world, other)?);
-    let (nothing, here, there) = (Entry::default(), world.vector(site)?, world.vector(other)?);
-    let mut found = false;
-    for key in mine.keys().chain(theirs.keys()) {
-        let one = mine.get(key).unwrap_or(&nothing);
-        let other = theirs.get(key).unwrap_or(&nothing);
-        let differ = one.visible() != other.visible();
-        if differ && !(one.is_covered_by(&here) && other.is_covered_by(&there)) {
-            found = true;
-        } else if differ && one.is_covered_by(&there) && other.is_covered_by(&here) {
-            // Nothing of it is on its way, either.
-            return Ok(false);
-        }
-    }
-    Ok(found)
 }
 
 /// The entries in which two regions differ.

@@ -355,9 +355,6 @@ impl World {
                 self.compared.insert((site, peer.clone()));
                 "digests equal"
             }
-            Notice::Digest { peer, .. } if crate::check::is_of_orphans(self, site, peer)? => {
-                crate::check::ORPHANS
-            }
             Notice::Digest { peer, .. } => bail!(
                 "{} and {peer} cover the same and differ:{}",
                 self.sites[site].region,

@@ -371,11 +371,12 @@ impl Engine {
         };
         let last = applying.is_last();
         let joins = matches!(self.phase, Phase::Joining { .. });
-        let begin = if joins && last && applying.fills && self.is_new() {
+        let begin = if joins && last && applying.ends.is_some() && self.is_new() {
             self.slowest_other()
         } else {
             Hlc::default()
         };
+        let reads = applying.cursor.is_some() && !entries.is_empty();
         let commit = Commit {
             mark: mark.max(begin),
             now_ms: self.now.wall_ms,
@@ -387,6 +388,9 @@ impl Engine {
                 VersionVector::default()
             },
         };
+        if reads {
+            self.stop_comparing();
+        }
         self.store(Task::ApplyCommit, Op::Commit(commit));
     }
 

@@ -417,7 +417,7 @@ impl Engine {
         }
     }
 
-    /// Whether the store has never served: it is in its first life, or wrote nothing in those it had.
+    /// Whether a store that joins began empty: it is in its first life, or wrote nothing in those it had.
     pub(super) fn is_new(&self) -> bool {
         let wrote = |life: &Author| self.vector.get(life) > 0;
         self.lineage.len() <= 1 || !self.lineage.iter().any(wrote)

@@ -102,7 +102,7 @@ impl Engine {
         self.now.wall_ms.saturating_add_signed(slowest.min(0))
     }
 
-    /// What the slowest of the others' clocks shows. A new store that has taken in all of a region that serves begins there: it
+    /// What the slowest of the others' clocks shows. A new store that has taken in all of a region begins there: it
     /// covers deletes that it may never have seen, as they are forgotten, and what it writes has to be later.
     pub(super) fn slowest_other(&self) -> Hlc {
         let live = self.peers.iter().filter(|(region, _)| self.is_live(region));

@@ -3,6 +3,7 @@
 //! Regions that cover the same writes have to show the same values. Each reads all its entries and adds up
 //! a hash of each; sums at equal vectors are compared. A difference means damage (a store that was
 //! written behind the provider's back, or a mistake in here), and both sides send each other everything.
+//! Writes that no vector covers do not show as one: a sum with such counts only with a region that had read them.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hasher as _};
@@ -12,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::boot::Phase;
 use super::{Engine, Notice, Task};
 use crate::entry::Entry;
-use crate::region::{Author, Region};
+use crate::region::Region;
 use crate::store::{Names, Op, Row};
 use crate::vector::VersionVector;
 use crate::wire::{Digest, DigestAsk, Message};
@@ -25,11 +26,20 @@ const MAX_ASKING: usize = 8;
 pub(super) struct Comparing {
     scan: Option<Scan>,
     /// Who asked for the digest.
-    asking: Vec<(Region, u64)>,
+    asking: Vec<With>,
     /// Whom this region asked, and what it said.
-    asked: Option<(Region, u64)>,
+    asked: Option<With>,
     theirs: Option<Digest>,
     ours: Option<Digest>,
+}
+
+/// The other side of a comparison.
+#[derive(Debug, PartialEq, Eq)]
+struct With {
+    region: Region,
+    id: u64,
+    /// Up to where it had read the change log here by then.
+    read: Option<u64>,
 }
 
 /// All entries being read. A digest of a store that changes meanwhile means nothing.
@@ -44,8 +54,20 @@ struct Scan {
     /// Hashes of the names read so far: some may come twice, as when Valkey makes the hash smaller.
     read: HashSet<u64>,
     sum: u128,
-    /// Whether something changed, or is in the middle of it.
+    /// Whether something changed.
     moved: bool,
+    /// Whether there are writes that the vector does not cover: in the middle of a pull, or for good, where the disk is lost
+    /// on which the numbers before them were.
+    uncovered: bool,
+}
+
+impl Scan {
+    /// What it came to, for the other side of a comparison: no vector tells whether that one has the writes that are not
+    /// covered. It has if it had read all that was here.
+    fn sum(&self, with: &With) -> Option<u128> {
+        let read = self.start.as_ref().map(|(head, ..)| *head) == with.read;
+        (!self.moved && (!self.uncovered || read)).then_some(self.sum)
+    }
 }
 
 /// The hash of what a component sees of an entry, and of when it was set.
@@ -91,25 +113,35 @@ impl Engine {
             return;
         };
         let id = self.id();
-        if let Some(asked) = self.peers.get_mut(&peer) {
-            asked.digest_asked = Some(now);
-        }
         self.comparing.theirs = None;
         self.comparing.ours = None;
-        self.comparing.asked = Some((peer.clone(), id));
+        self.comparing.asked = self.peers.get_mut(&peer).map(|asked| {
+            asked.digest_asked = Some(now);
+            With {
+                region: peer.clone(),
+                id,
+                read: asked.reading.last(),
+            }
+        });
         self.send(Some(peer), Message::DigestAsk(DigestAsk { id }));
         self.scan();
     }
 
     pub(super) fn digest_asked(&mut self, from: Region, id: u64) {
         if self.phase == Phase::Ready && self.comparing.asking.len() < MAX_ASKING {
-            self.comparing.asking.push((from, id));
+            let peer = self.peers.get(&from);
+            self.comparing.asking.push(With {
+                read: peer.and_then(|peer| peer.reading.last()),
+                region: from,
+                id,
+            });
             self.scan();
         }
     }
 
     pub(super) fn digest_answered(&mut self, from: Region, digest: Digest) {
-        if self.comparing.asked == Some((from, digest.id)) {
+        let asked = self.comparing.asked.as_ref();
+        if asked.is_some_and(|asked| asked.region == from && asked.id == digest.id) {
             self.comparing.theirs = Some(digest);
             self.compare();
         }
@@ -179,68 +211,45 @@ impl Engine {
         let Some(scan) = &mut self.comparing.scan else {
             return;
         };
-        let mut strange = Vec::new();
+        let vector = scan.start.as_ref().map(|(_, vector, _)| vector);
         for row in rows {
             scan.sum = scan.sum.wrapping_add(hash(&row.key, &row.entry));
-            let vector = scan.start.as_ref().map(|(_, vector, _)| vector);
-            let covers =
-                |dot: &(&Author, u64)| vector.is_some_and(|seen| seen.covers(dot.0, dot.1));
-            strange.extend(row.entry.dots().filter(|dot| !covers(dot)));
+            scan.uncovered |= vector.is_none_or(|vector| !row.entry.is_covered_by(vector));
         }
-        let moved = strange.into_iter().any(|dot| self.is_on_its_way(dot));
-        let Some(scan) = &mut self.comparing.scan else {
-            return;
-        };
-        scan.moved |= moved;
-        match &scan.start {
-            Some((_, vector, _)) if scan.moved => {
-                let vector = vector.clone();
-                self.scanned(vector);
-            }
-            _ => self.scan_on(),
-        }
-    }
-
-    /// Whether a write that is in an entry, and not in the vector, will be in it, as in the middle of a pull. Not so where
-    /// its author's store is gone, with earlier writes that nobody else has.
-    fn is_on_its_way(&self, (author, seq): (&Author, u64)) -> bool {
-        let has = |region: &Region| {
-            let peer = self.peers.get(region);
-            peer.is_some_and(|peer| {
-                peer.author.as_ref() == Some(author) || peer.vector.covers(author, seq)
-            })
-        };
-        let own = self.author.as_ref() == Some(author);
-        let takes_in = self.applying.is_some() || self.pulling.is_some();
-        own || takes_in || self.members().any(has)
+        self.scan_on();
     }
 
     fn scanned(&mut self, vector: VersionVector) {
         let Some(scan) = self.comparing.scan.take() else {
             return;
         };
-        let ours = Digest {
-            id: 0,
-            vector,
-            sum: (!scan.moved).then_some(scan.sum),
+        let ours = |with: &With| Digest {
+            id: with.id,
+            vector: vector.clone(),
+            sum: scan.sum(with),
         };
-        for (region, id) in std::mem::take(&mut self.comparing.asking) {
-            let digest = Digest { id, ..ours.clone() };
-            self.send(Some(region), Message::Digest(digest));
+        self.comparing.ours = self.comparing.asked.as_ref().map(&ours);
+        for with in std::mem::take(&mut self.comparing.asking) {
+            let digest = ours(&with);
+            self.send(Some(with.region), Message::Digest(digest));
         }
-        self.comparing.ours = Some(ours);
         self.compare();
     }
 
+    /// What is about to come in may be covered by no vector, so none would show that a digest is from before it.
+    pub(super) fn stop_comparing(&mut self) {
+        self.comparing.asked = None;
+    }
+
     fn compare(&mut self) {
-        let (Some((peer, _)), Some(theirs), Some(ours)) = (
+        let (Some(asked), Some(theirs), Some(ours)) = (
             &self.comparing.asked,
             &self.comparing.theirs,
             &self.comparing.ours,
         ) else {
             return;
         };
-        let peer = peer.clone();
+        let peer = asked.region.clone();
         let equal = match (theirs.sum, ours.sum) {
             (Some(one), Some(other)) if theirs.vector == ours.vector => Some(one == other),
             _ => None,

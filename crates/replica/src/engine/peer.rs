@@ -164,6 +164,10 @@ impl Engine {
         if !same || !hello.origins.is_empty() {
             peer.origins.clone_from(&hello.origins);
         }
+        if !same {
+            // What it read may be gone with its disk.
+            peer.reading = Reading::default();
+        }
         peer.author = Some(hello.author.clone());
         peer.vector.clone_from(&hello.vector);
         peer.stage = hello.stage;

@@ -26,6 +26,11 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// From where it asked last: what is before that is in its store, or on its way there.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.last
+    }
+
     /// It asks for what comes after this position.
     pub(super) fn asks(&mut self, after: u64) {
         self.last = Some(after);
