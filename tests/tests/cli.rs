@@ -142,6 +142,10 @@ fn a_second_up_says_what_runs() {
             ),
             (&["--wan-ms", "20", "--port", "1"], "not on port 1"),
             (
+                &["--wan-ms", "20", "--manifest", "wadm.yaml"],
+                "`lattice deploy FILE`",
+            ),
+            (
                 &["--wan-ms", "20", "--fresh"],
                 "goes on with what was counted",
             ),

@@ -12,6 +12,7 @@ mod detach;
 mod foreground;
 mod logs;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -180,7 +181,8 @@ pub async fn run(cli: Cli) -> ExitCode {
     match dispatch(cli).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lattice: {}", error.chain());
+            // Who reads it may be gone, which is no reason to panic.
+            let _ = writeln!(std::io::stderr(), "lattice: {}", error.chain());
             ExitCode::FAILURE
         }
     }
@@ -291,6 +293,8 @@ fn already_running(status: &Status, up: &Up) -> Result<ExitCode, Error> {
         format!("it has {has} ms between regions, not {wan_ms}")
     } else if let Some(port) = up.port.filter(|port| status.port() != Some(*port)) {
         format!("its page is {}, not on port {port}", status.url)
+    } else if up.manifest.is_some() {
+        "its application is changed with `lattice deploy FILE`".to_owned()
     } else if up.fresh {
         "it goes on with what was counted".to_owned()
     } else {

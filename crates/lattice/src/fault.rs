@@ -187,7 +187,7 @@ impl Lattice {
         let seconds = started.elapsed().as_secs_f64();
         info!(region, seconds, "revived");
         if serving {
-            return Ok(format!("{region} was not dead; it serves"));
+            return Ok(format!("{region} serves; no process of it was dead"));
         }
         let store = self.store_joined(place).await;
         Ok(format!("{region} serves again after {seconds:.1} s{store}"))

@@ -30,6 +30,8 @@ use crate::workspace::{Claim, Workspace};
 const USUAL_PORT: u16 = 8000;
 /// How long the application may take to answer in every region after its deployment.
 const SERVING_DEADLINE: Duration = Duration::from_secs(120);
+/// How long wadm may take to say so, once all serve.
+const DEPLOYED_DEADLINE: Duration = Duration::from_secs(10);
 /// How often wadm is asked to look at a new host.
 const NUDGE_PAUSE: Duration = Duration::from_secs(3);
 /// How long the requests under way may take when the lattice ends: longer than the edge's deadline.
@@ -219,6 +221,12 @@ impl Lattice {
             lattice.stores_converged(SERVING_DEADLINE).await?;
             stage("every store is in step");
         }
+        tokio::select! {
+            deployed = lattice.deployed() => if let Err(error) = deployed {
+                warn!(error = error.chain(), "wadm does not call it deployed yet");
+            },
+            never = lattice.nudge_wadm(NUDGE_PAUSE) => match never {},
+        }
         let guard = crate::warden::watch(Arc::downgrade(&lattice), &lattice);
         lattice.guards().push(guard);
         Ok(lattice)
@@ -349,6 +357,22 @@ impl Lattice {
             served = self.serves(place, deadline) => served,
             never = self.nudge_wadm(Duration::ZERO) => match never {},
         }
+    }
+
+    /// Waits until wadm calls the application deployed. A host that was told twice to start a provider, which may be on a busy
+    /// machine, makes it say that it failed, although it serves.
+    async fn deployed(&self) -> Result<(), Error> {
+        let Some(name) = self.application() else {
+            return Ok(());
+        };
+        probe::until("the application", DEPLOYED_DEADLINE, || async {
+            match application::status(&self.wadm, &name).await {
+                Ok((StatusType::Deployed, _)) => Ok(()),
+                Ok((kind, message)) => Err(format!("{kind:?}: {message}")),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await
     }
 
     /// Has wadm look at its hosts, after `first` and then regularly.

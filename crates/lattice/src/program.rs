@@ -1,6 +1,7 @@
 //! What the programs that run a lattice have in common: how they end.
 
 use std::future::Future;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{signal, Signal, SignalKind};
@@ -41,6 +42,7 @@ where
         Ok(Err(error)) => format!("{error:#}"),
         Err(panicked) => panicked.to_string(),
     };
-    eprintln!("{name}: {why}");
+    // Who reads it may be gone, which is no reason to panic.
+    let _ = writeln!(std::io::stderr(), "{name}: {why}");
     ExitCode::FAILURE
 }

@@ -890,7 +890,7 @@ fn a_new_region_with_its_clock_far_behind_writes_above_what_the_others_forgot() 
         write(&mut world, AMS, &[delete()]);
         let has = |world: &World, site: usize| {
             let dead = world.sites[site].data.sorted("@kv/r/dead");
-            dead.contains(&"gone".to_owned())
+            dead.iter().any(|key| key == "gone")
         };
         until(&mut world, "deleted", |world| {
             has(world, AMS) && has(world, FRA)

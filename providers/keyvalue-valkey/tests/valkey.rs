@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -293,6 +294,21 @@ async fn a_password_opens_the_store_and_a_wrong_one_is_access_denied() {
             Err(Error::AccessDenied { code: code.into() })
         );
     }
+}
+
+#[test]
+fn the_readme_lists_what_the_script_of_replication_calls() {
+    let listed: BTreeSet<&str> = include_str!("../README.md")
+        .split(['`', ' '])
+        .filter_map(|word| word.strip_prefix('+'))
+        .collect();
+    let calls = replica::store::SCRIPT.split("call('").skip(1);
+    let called: BTreeSet<String> = calls
+        .filter_map(|call| Some(call.split_once('\'')?.0.to_lowercase()))
+        .collect();
+    assert!(called.len() > 20, "{called:?}");
+    let missing = |command: &&String| !listed.contains(command.as_str());
+    assert_eq!(called.iter().find(missing), None, "not in the README");
 }
 
 #[tokio::test]
