@@ -130,7 +130,7 @@ async fn write(caller: &Caller, plan: &Plan) -> anyhow::Result<(f64, f64)> {
     while began.elapsed() < plan.paced {
         pace.tick().await;
         let key = format!("bench:cost:{:03}", writes % 1000);
-        caller.set(&key, &value).await?;
+        caller.put(&key, &value).await?;
         writes += 1;
     }
     // The last of them is still under way.

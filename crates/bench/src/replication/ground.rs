@@ -147,7 +147,7 @@ impl Ground {
     pub async fn settle(&self, writer: &Region) -> anyhow::Result<()> {
         let mark = self.marks.fetch_add(1, Ordering::Relaxed).to_string();
         let (key, mark) = (format!("settled-{}", writer.site.name), Bytes::from(mark));
-        writer.site.caller.set(&key, &mark).await?;
+        writer.site.caller.put(&key, &mark).await?;
         for region in &self.regions {
             region.site.shows(&key, &mark).await?;
         }
