@@ -40,13 +40,11 @@ pub fn has_orphans(world: &World) -> Result<bool> {
 
 /// A region that did not find yet that another one's digest is equal to its own.
 pub fn not_compared(world: &World) -> Option<(usize, Region)> {
-    let sites = 0..world.sites.len();
-    let pairs = sites.flat_map(|site| {
-        let others = world.sites.iter().map(|other| other.region.clone());
-        others.map(move |other| (site, other))
-    });
-    pairs.into_iter().find(|(site, other)| {
-        *other != world.sites[*site].region && !world.compared.contains(&(*site, other.clone()))
+    let regions = || world.sites.iter().map(|site| &site.region);
+    regions().enumerate().find_map(|(site, region)| {
+        let mut others = regions().filter(|other| *other != region);
+        let missing = |other: &&Region| !world.compared.contains(&(site, (*other).clone()));
+        Some((site, others.find(missing)?.clone()))
     })
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Comparing {
 }
 
 /// The other side of a comparison.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct With {
     region: Region,
     id: u64,
@@ -113,29 +113,30 @@ impl Engine {
             return;
         };
         let id = self.id();
+        if let Some(asked) = self.peers.get_mut(&peer) {
+            asked.digest_asked = Some(now);
+        }
         self.comparing.theirs = None;
         self.comparing.ours = None;
-        self.comparing.asked = self.peers.get_mut(&peer).map(|asked| {
-            asked.digest_asked = Some(now);
-            With {
-                region: peer.clone(),
-                id,
-                read: asked.reading.last(),
-            }
-        });
+        self.comparing.asked = Some(self.with(peer.clone(), id));
         self.send(Some(peer), Message::DigestAsk(DigestAsk { id }));
         self.scan();
     }
 
     pub(super) fn digest_asked(&mut self, from: Region, id: u64) {
         if self.phase == Phase::Ready && self.comparing.asking.len() < MAX_ASKING {
-            let peer = self.peers.get(&from);
-            self.comparing.asking.push(With {
-                read: peer.and_then(|peer| peer.reading.last()),
-                region: from,
-                id,
-            });
+            let with = self.with(from, id);
+            self.comparing.asking.push(with);
             self.scan();
+        }
+    }
+
+    fn with(&self, region: Region, id: u64) -> With {
+        let peer = self.peers.get(&region);
+        With {
+            read: peer.and_then(|peer| peer.reading.last()),
+            region,
+            id,
         }
     }
 
