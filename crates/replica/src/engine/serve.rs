@@ -59,7 +59,7 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.reading.asks(after);
         }
-        self.serving.push(Serving {
+        let serving = Serving {
             id,
             to: from,
             pull,
@@ -68,16 +68,23 @@ impl Engine {
             bytes: 0,
             places: 0,
             reads: 0,
-        });
-        self.read_log(id, after);
+        };
+        self.read_log(serving, after);
     }
 
-    fn read_log(&mut self, id: u64, after: u64) {
+    fn read_log(&mut self, serving: Serving, after: u64) {
         let op = Op::Page {
             after,
             rows: self.config.rows,
             bytes: self.config.bytes,
+            covered: if serving.pull.everything {
+                VersionVector::default()
+            } else {
+                serving.pull.vector.clone()
+            },
         };
+        let id = serving.id;
+        self.serving.push(serving);
         self.store(Task::Serve(id), op);
     }
 
@@ -93,15 +100,12 @@ impl Engine {
         serving.reads = serving.reads.saturating_add(1);
         serving.seen.get_or_insert_with(|| page.vector.clone());
         for row in page.rows {
-            if serving.pull.everything || !row.entry.is_covered_by(&serving.pull.vector) {
-                serving.add(row);
-            }
+            serving.add(row);
         }
         let ends = page.ends;
         let full = serving.entries.len() >= self.config.page || serving.bytes >= self.config.bytes;
         if !ends && !full && serving.reads < MAX_READS {
-            self.serving.push(serving);
-            return self.read_log(id, page.upto);
+            return self.read_log(serving, page.upto);
         }
         if let Some(peer) = self.peers.get_mut(&serving.to) {
             peer.reading.given(ends);

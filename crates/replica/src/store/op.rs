@@ -42,6 +42,8 @@ pub enum Op {
         rows: usize,
         /// And not many more bytes than this.
         bytes: usize,
+        /// Without entries that this covers.
+        covered: VersionVector,
     },
     /// Reads which keys have an entry, in no order.
     Names {

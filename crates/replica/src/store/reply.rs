@@ -96,7 +96,8 @@ fn parse(op: &Op, value: &Value, authors: &Authors) -> Parsed<Outcome> {
         Op::Load => Outcome::Loaded(Box::new(loaded(list, authors)?)),
         Op::Lease { .. } => Outcome::Lease(first(list)?.as_ref() == b"1"),
         Op::Write { writes, .. } => Outcome::Written(written(writes, list, authors)?),
-        Op::Read { .. } | Op::Dead { .. } => Outcome::Rows(rows(list, authors)?),
+        Op::Read { keys } => Outcome::Rows(rows_of(keys, list, authors)?),
+        Op::Dead { .. } => Outcome::Rows(rows(list, authors)?),
         Op::Page { .. } => Outcome::Page(page(list, authors)?),
         Op::Names { .. } => Outcome::Names(names(list, authors)?),
         Op::Adopt { .. } | Op::Beat | Op::Collect { .. } | Op::Wipe { .. } => {
@@ -260,26 +261,35 @@ fn covered(
 }
 
 fn rows(list: &[Value], authors: &Authors) -> Parsed<Vec<Row>> {
-    list.iter()
-        .map(|row| {
-            let Value::Array(parts) = row else {
-                return Err(Problem::Malformed);
-            };
-            let [key, blob, visible] = &parts[..] else {
-                return Err(Problem::Malformed);
-            };
-            let version = bytes(blob)?.clone();
-            let entry = match text(blob)? {
-                "" => Entry::default(),
-                blob => entry(blob, bytes(visible)?.clone(), authors)?,
-            };
-            Ok(Row {
-                key: text(key)?.to_owned(),
-                entry,
-                version: Version(version),
-            })
+    list.chunks(3)
+        .map(|row| match row {
+            [key, blob, visible] => self::row(text(key)?, blob, visible, authors),
+            _ => Err(Problem::Malformed),
         })
         .collect()
+}
+
+fn rows_of(keys: &[String], list: &[Value], authors: &Authors) -> Parsed<Vec<Row>> {
+    let (pairs, rest) = list.as_chunks();
+    if !rest.is_empty() || pairs.len() != keys.len() {
+        return Err(Problem::Malformed);
+    }
+    keys.iter()
+        .zip(pairs)
+        .map(|(key, [blob, visible])| row(key, blob, visible, authors))
+        .collect()
+}
+
+fn row(key: &str, blob: &Value, visible: &Value, authors: &Authors) -> Parsed<Row> {
+    let entry = match text(blob)? {
+        "" => Entry::default(),
+        blob => entry(blob, bytes(visible)?.clone(), authors)?,
+    };
+    Ok(Row {
+        key: key.to_owned(),
+        entry,
+        version: Version(bytes(blob)?.clone()),
+    })
 }
 
 fn entry(blob: &str, visible: Bytes, authors: &Authors) -> Parsed<Entry> {

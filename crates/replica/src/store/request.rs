@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::op::{Commit, Op, Phase, Write};
 use crate::blob::{self, Authors};
 use crate::region::Author;
+use crate::vector::VersionVector;
 
 /// The script's name for a step.
 pub(super) fn name(op: &Op) -> &'static str {
@@ -80,7 +81,16 @@ pub(super) fn arguments(op: &Op, authors: &Authors) -> Vec<Bytes> {
             let keys = keys.iter().map(|key| key.clone().into());
             std::iter::once(text(now_ms)).chain(keys).collect()
         }
-        Op::Page { after, rows, bytes } => vec![text(after), text(rows), text(bytes)],
+        Op::Page {
+            after,
+            rows,
+            bytes,
+            covered,
+        } => {
+            let mut arguments = vec![text(after), text(rows), text(bytes)];
+            arguments.extend(numbered(covered, authors));
+            arguments
+        }
         Op::Names { cursor, rows } => {
             let cursor = cursor.map_or(Bytes::new(), |cursor| text(&cursor));
             vec![cursor, text(rows)]
@@ -166,12 +176,17 @@ fn commit_arguments(commit: &Commit, authors: &Authors) -> Vec<Bytes> {
         ]),
         None => arguments.extend([Bytes::new(), Bytes::new()]),
     }
-    for (author, seq) in commit.raise.iter() {
-        if let Some(number) = authors.number(author) {
-            arguments.extend([text(&number), text(&seq)]);
-        }
-    }
+    arguments.extend(numbered(&commit.raise, authors));
     arguments
+}
+
+/// A vector's authors that have a number in the store, each with what is covered.
+fn numbered<'a>(
+    vector: &'a VersionVector,
+    authors: &'a Authors,
+) -> impl Iterator<Item = Bytes> + 'a {
+    let known = |(author, seq)| Some([text(&authors.number(author)?), text(&seq)]);
+    vector.iter().filter_map(known).flatten()
 }
 
 fn phase_name(phase: Phase) -> Bytes {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use replica::store::{Loaded, Op, Outcome};
+use replica::vector::VersionVector;
 use simulation::valkey::Data;
 
 use super::regions::{increment, set as set_to, Regions};
@@ -62,6 +63,88 @@ fn a_key_that_changes_often_is_on_a_page_once_and_where_it_changed_last() {
     let keys: Vec<&str> = page.rows.iter().map(|row| row.key.as_str()).collect();
     assert_eq!(keys, ["c", "a", "b"]);
     assert_eq!((page.upto, page.head, page.ends), (6, 6, true));
+}
+
+#[test]
+fn a_page_leaves_out_what_its_reader_covers_and_nothing_else() {
+    let mut regions = two();
+    for at in [IAD, FRA] {
+        for key in ["text", "counted on", "counted", "gone", "begun anew"] {
+            regions.set(at, 1_000, key, "1");
+            regions.increment(at, 1_000, &format!("{key} from nothing"), 2);
+        }
+        regions.share();
+        for key in ["counted on", "counted", "begun anew"] {
+            regions.increment(at, 1_000, key, 3);
+        }
+        for key in [
+            "gone",
+            "begun anew",
+            "gone from nothing",
+            "begun anew from nothing",
+        ] {
+            regions.delete(at, 1_000, key);
+        }
+        regions.set(at, 1_000, "text from nothing", "4");
+        for key in [
+            "counted on",
+            "counted on from nothing",
+            "begun anew",
+            "begun anew from nothing",
+        ] {
+            regions.increment(at, 1_000, key, 5);
+        }
+        regions.share();
+    }
+    let (entries, all) = (regions.entries(FRA), regions.load(FRA));
+    let [one, other] = [IAD, FRA].map(|at| regions.author(at).clone());
+    assert!(all.get(&one) > 10 && all.get(&other) > 10);
+    for seqs in
+        (0..=all.get(&one)).flat_map(|seq| (0..=all.get(&other)).map(move |more| (seq, more)))
+    {
+        let covered: VersionVector = [(one.clone(), seqs.0), (other.clone(), seqs.1)]
+            .into_iter()
+            .collect();
+        let page = regions.page_of(FRA, 0, 1_000, 1 << 20, covered.clone());
+        let found: BTreeSet<String> = page.rows.into_iter().map(|row| row.key).collect();
+        let lacks = entries
+            .iter()
+            .filter(|(_, entry)| !entry.is_covered_by(&covered));
+        assert_eq!(
+            found,
+            lacks.map(|(key, _)| key.clone()).collect(),
+            "{covered:?}"
+        );
+        assert!(page.ends);
+    }
+}
+
+#[test]
+fn a_page_goes_not_further_than_the_bytes_that_were_asked_for() {
+    let mut regions = two();
+    for key in 0..60 {
+        let bytes = if key % 7 == 0 { 900 } else { 10 };
+        regions.set(FRA, 1_000, &format!("key{key}"), &"v".repeat(bytes));
+    }
+    let (mut after, mut keys) = (0, Vec::new());
+    loop {
+        let page = regions.page_of(FRA, after, 50, 2_000, VersionVector::default());
+        let weights = page
+            .rows
+            .iter()
+            .map(|row| row.entry.visible().bytes().unwrap().len());
+        assert!(weights.rev().skip(1).sum::<usize>() < 2_000);
+        assert!(page.ends || page.rows.len() < 50);
+        keys.extend(page.rows.into_iter().map(|row| row.key));
+        after = page.upto;
+        if page.ends {
+            break;
+        }
+    }
+    assert_eq!(
+        keys,
+        (0..60).map(|key| format!("key{key}")).collect::<Vec<_>>()
+    );
 }
 
 #[test]

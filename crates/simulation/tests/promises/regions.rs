@@ -193,8 +193,25 @@ impl Regions {
 
     /// A part of a region's change log.
     pub fn page(&mut self, at: usize, after: u64, rows: usize) -> Page {
-        let bytes = 1 << 20;
-        match self.take(at, Op::Page { after, rows, bytes }) {
+        self.page_of(at, after, rows, 1 << 20, VersionVector::default())
+    }
+
+    /// A part of at most so many bytes, but for one entry, of what a vector does not cover.
+    pub fn page_of(
+        &mut self,
+        at: usize,
+        after: u64,
+        rows: usize,
+        bytes: usize,
+        covered: VersionVector,
+    ) -> Page {
+        let op = Op::Page {
+            after,
+            rows,
+            bytes,
+            covered,
+        };
+        match self.take(at, op) {
             Outcome::Page(page) => page,
             other => panic!("a page answered {other:?}"),
         }
