@@ -13,7 +13,7 @@ use crate::clock::Hlc;
 use crate::entry::Entry;
 use crate::merge::{conflict, merge, Seen};
 use crate::region::{Author, Region};
-use crate::store::{Change, Commit, Cursor, Op, Row};
+use crate::store::{Change, Commit, Cursor, Expected, Op, Row};
 use crate::vector::VersionVector;
 use crate::wire::{Applied, Message, Push};
 
@@ -79,7 +79,7 @@ impl Load {
 }
 
 /// Bytes of a key and its value, and something for each part of a counter.
-fn weight(key: &str, entry: &Entry) -> usize {
+pub(super) fn weight(key: &str, entry: &Entry) -> usize {
     const SHARD: usize = 64;
     let value = entry.register.as_ref().and_then(|r| r.value.as_ref());
     let value = value.map_or(0, |value| value.len());
@@ -100,6 +100,12 @@ pub(super) struct Applying {
     done: usize,
     /// How many are tried in one step; fewer after a conflict with a component's write.
     size: usize,
+    /// What the step puts in place.
+    putting: Vec<(String, Entry)>,
+    /// What is to be told once it is.
+    notices: Vec<Notice>,
+    /// Whether it goes by what is remembered, and not by what was read.
+    recalled: bool,
     /// What is covered when all are in place.
     raise: VersionVector,
     cursor: Option<(Region, Cursor)>,
@@ -269,12 +275,43 @@ impl Engine {
         let keys = applying.current().to_vec();
         if keys.is_empty() {
             self.commit(Vec::new(), Hlc::default());
+        } else if let Some(held) = self.recall(&keys) {
+            self.apply_to(held);
         } else {
             self.store(Task::ApplyRead, Op::Read { keys });
         }
     }
 
+    /// What lies at these keys, if all of it is remembered.
+    fn recall(&mut self, keys: &[String]) -> Option<Vec<Held>> {
+        let applying = self.applying.as_mut()?;
+        applying.recalled = false;
+        if !applying.is_news() {
+            return None;
+        }
+        let held = |key: &String| {
+            let entry = self.recent.get(key)?.clone();
+            Some(Held {
+                key: key.clone(),
+                expected: Expected::Put(entry.clone()),
+                entry,
+            })
+        };
+        let held = keys.iter().map(held).collect::<Option<_>>();
+        applying.recalled = held.is_some();
+        held
+    }
+
     pub(super) fn apply_read(&mut self, rows: Vec<Row>) {
+        let held = |row: Row| Held {
+            key: row.key,
+            entry: row.entry,
+            expected: Expected::Read(row.version),
+        };
+        self.apply_to(rows.into_iter().map(held).collect());
+    }
+
+    fn apply_to(&mut self, held: Vec<Held>) {
         let Some(applying) = &self.applying else {
             return;
         };
@@ -284,7 +321,7 @@ impl Engine {
         let mut changes = Vec::new();
         let mut notices = Vec::new();
         let mut mark = Hlc::default();
-        for row in rows {
+        for row in held {
             let Some(incoming) = applying.incoming.get(&row.key) else {
                 continue;
             };
@@ -328,14 +365,17 @@ impl Engine {
             if entry != row.entry {
                 changes.push(Change {
                     key: row.key,
-                    expected: row.version,
+                    expected: row.expected,
                     entry,
                 });
             }
         }
-        for notice in notices {
-            self.list(&notice);
-            self.notice(notice);
+        if let Some(applying) = &mut self.applying {
+            applying.notices = notices;
+            let (all, recent) = (applying.is_news(), &self.recent);
+            let keeps = |change: &&Change| all || recent.get(&change.key).is_some();
+            let put = |change: &Change| (change.key.clone(), change.entry.clone());
+            applying.putting = changes.iter().filter(keeps).map(put).collect();
         }
         self.commit(changes, mark);
     }
@@ -398,6 +438,16 @@ impl Engine {
         let Some(applying) = &mut self.applying else {
             return;
         };
+        for (key, entry) in applying.putting.drain(..) {
+            self.recent.put(key, entry);
+        }
+        for notice in std::mem::take(&mut applying.notices) {
+            self.list(&notice);
+            self.notice(notice);
+        }
+        let Some(applying) = &mut self.applying else {
+            return;
+        };
         if !applying.is_last() {
             applying.done = applying.done.saturating_add(applying.size);
             applying.size = applying.fitting(&self.config);
@@ -427,7 +477,14 @@ impl Engine {
     /// A component wrote the entry at `at` meanwhile: put those before it in place, then look again.
     pub(super) fn apply_conflict(&mut self, at: usize) {
         if let Some(applying) = &mut self.applying {
-            applying.size = applying.size.min(at.max(1));
+            if applying.recalled {
+                // In truth it is another one, so that what is to come of it is not known either.
+                for (key, _) in applying.putting.drain(..).skip(at).take(1) {
+                    self.recent.contested(key);
+                }
+            } else {
+                applying.size = applying.size.min(at.max(1));
+            }
         }
         self.apply_next();
     }
@@ -469,6 +526,13 @@ impl Engine {
     }
 }
 
+/// An entry that something is merged with.
+struct Held {
+    key: String,
+    entry: Entry,
+    expected: Expected,
+}
+
 impl Applying {
     fn new(repair: bool) -> Self {
         Self {
@@ -477,6 +541,9 @@ impl Applying {
             weights: Vec::new(),
             done: 0,
             size: 0,
+            putting: Vec::new(),
+            notices: Vec::new(),
+            recalled: false,
             raise: VersionVector::default(),
             cursor: None,
             acks: Vec::new(),
@@ -494,6 +561,11 @@ impl Applying {
             self.weights.push(weight);
         }
         incoming.push((entry, seen));
+    }
+
+    /// Whether it is what a region just wrote, and no page of its change log.
+    fn is_news(&self) -> bool {
+        self.cursor.is_none()
     }
 
     /// How many of the keys that are left one step takes: one at least, as many as `rows` and about `bytes` allow.

@@ -123,6 +123,7 @@ impl Engine {
         self.parked_load = super::apply::Load::default();
         self.suspicion = None;
         self.applying = None;
+        self.recent.clear();
         self.pulling = None;
         self.serving.clear();
         self.comparing = super::Comparing::default();
@@ -450,6 +451,7 @@ impl Engine {
     pub(super) fn drained(&mut self) {
         self.phase = Phase::Wiping;
         self.applying = None;
+        self.recent.clear();
         self.inbox.clear();
         self.waiting = super::apply::Load::default();
         self.pulling = None;

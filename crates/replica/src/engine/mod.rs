@@ -9,6 +9,7 @@ mod event;
 mod origin;
 mod peer;
 mod pull;
+mod recent;
 mod serve;
 mod status;
 mod trim;
@@ -21,6 +22,7 @@ use self::digest::Comparing;
 use self::origin::Origins;
 use self::peer::Peer;
 use self::pull::Pulling;
+use self::recent::Recent;
 use self::serve::Serving;
 use crate::clock::{Now, Stamp};
 use crate::region::{Author, Region};
@@ -79,6 +81,7 @@ pub struct Engine {
     parked: BTreeMap<(Author, u64), wire::Push>,
     parked_load: apply::Load,
     applying: Option<Applying>,
+    recent: Recent,
     pulling: Option<Pulling>,
     serving: Vec<Serving>,
     comparing: Comparing,
@@ -146,6 +149,7 @@ impl Engine {
             parked: BTreeMap::new(),
             parked_load: apply::Load::default(),
             applying: None,
+            recent: Recent::default(),
             pulling: None,
             serving: Vec::new(),
             comparing: Comparing::default(),
