@@ -1,4 +1,4 @@
-//! Taking in what other regions wrote: read what is here, merge, put in place.
+//! Taking in what other regions wrote: read what is here, or recall it, merge, put in place.
 //!
 //! One batch at a time. What it covers is noted in the same atomic step that puts its last entry in
 //! place, so a vector never promises what is not there.
@@ -90,6 +90,8 @@ pub(super) fn weight(key: &str, entry: &Entry) -> usize {
 /// What is being applied.
 #[derive(Debug)]
 pub(super) struct Applying {
+    /// Which replies of the store are meant for it.
+    id: u64,
     /// Per key, what came in, each with what its sender had seen.
     incoming: BTreeMap<String, Vec<(Entry, Arc<VersionVector>)>>,
     /// The keys in the order in which they become visible.
@@ -263,30 +265,48 @@ impl Engine {
     }
 
     fn start(&mut self, mut applying: Applying) {
+        applying.id = self.id();
         applying.size = applying.fitting(&self.config);
         self.applying = Some(applying);
         self.apply_next();
+    }
+
+    /// Whether a reply is meant for what is being applied, and not for what was given up before.
+    pub(super) fn applies(&self, id: u64) -> bool {
+        self.applying
+            .as_ref()
+            .is_some_and(|applying| applying.id == id)
     }
 
     fn apply_next(&mut self) {
         let Some(applying) = &self.applying else {
             return;
         };
+        let id = applying.id;
         let keys = applying.current().to_vec();
         if keys.is_empty() {
             self.commit(Vec::new(), Hlc::default());
         } else if let Some(held) = self.recall(&keys) {
             self.apply_to(held);
         } else {
-            self.store(Task::ApplyRead, Op::Read { keys });
+            self.store(Task::ApplyRead(id), Op::Read { keys });
         }
     }
 
     /// What lies at these keys, if all of it is remembered.
+    ///
+    /// It may be older than what lies there by now, and so than the vector. What it makes of an incoming entry is compared
+    /// in the store. What it makes nothing of is in it, or covered by the vector; then it is in the store's, too, or was
+    /// collected there.
     fn recall(&mut self, keys: &[String]) -> Option<Vec<Held>> {
+        // An origin that the store cannot keep takes back what a read of it would only have begun.
+        let keeps_origins = self
+            .tasks
+            .values()
+            .any(|task| matches!(task, Task::Origins));
         let applying = self.applying.as_mut()?;
         applying.recalled = false;
-        if !applying.is_news() {
+        if !applying.is_news() || keeps_origins {
             return None;
         }
         let held = |key: &String| {
@@ -409,7 +429,7 @@ impl Engine {
         let Some(applying) = &self.applying else {
             return;
         };
-        let last = applying.is_last();
+        let (id, last) = (applying.id, applying.is_last());
         let joins = matches!(self.phase, Phase::Joining { .. });
         let begin = if joins && last && applying.ends.is_some() && self.is_new() {
             self.slowest_other()
@@ -431,7 +451,7 @@ impl Engine {
         if reads {
             self.stop_comparing();
         }
-        self.store(Task::ApplyCommit, Op::Commit(commit));
+        self.store(Task::ApplyCommit(id), Op::Commit(commit));
     }
 
     pub(super) fn apply_committed(&mut self) {
@@ -441,10 +461,7 @@ impl Engine {
         for (key, entry) in applying.putting.drain(..) {
             self.recent.put(key, entry);
         }
-        for notice in std::mem::take(&mut applying.notices) {
-            self.list(&notice);
-            self.notice(notice);
-        }
+        self.tell_applied();
         let Some(applying) = &mut self.applying else {
             return;
         };
@@ -474,11 +491,30 @@ impl Engine {
         self.unpark();
     }
 
-    /// A component wrote the entry at `at` meanwhile: put those before it in place, then look again.
+    /// Tells of what came of a step that is in place, or may be.
+    fn tell_applied(&mut self) {
+        let notices = self
+            .applying
+            .as_mut()
+            .map(|a| std::mem::take(&mut a.notices));
+        for notice in notices.unwrap_or_default() {
+            self.list(&notice);
+            self.notice(notice);
+        }
+    }
+
+    /// Gives up what is being applied; whether the last step of it is in place is not known.
+    pub(super) fn stop_applying(&mut self) {
+        self.tell_applied();
+        self.applying = None;
+    }
+
+    /// The entry at `at` is another one by now. If it was read, a component writes it: put those before it in place, then
+    /// look again. If it was recalled: read.
     pub(super) fn apply_conflict(&mut self, at: usize) {
         if let Some(applying) = &mut self.applying {
+            applying.notices.clear();
             if applying.recalled {
-                // In truth it is another one, so that what is to come of it is not known either.
                 for (key, _) in applying.putting.drain(..).skip(at).take(1) {
                     self.recent.contested(key);
                 }
@@ -491,7 +527,7 @@ impl Engine {
 
     /// Nothing is known to be in place; what came in comes again by a pull.
     pub(super) fn apply_failed(&mut self) {
-        self.applying = None;
+        self.stop_applying();
         self.pulling = None;
         // A later page would move the cursor, and at last the vector, past the one that is not in place.
         self.inbox.retain(|batch| matches!(batch, Batch::Push(_)));
@@ -536,6 +572,7 @@ struct Held {
 impl Applying {
     fn new(repair: bool) -> Self {
         Self {
+            id: 0,
             incoming: BTreeMap::new(),
             keys: Vec::new(),
             weights: Vec::new(),

@@ -1,7 +1,7 @@
 //! Entries as they were put in place here last.
 //!
-//! A key that others write again and again need not be read before each merge: what is put in place names the entry that it
-//! replaces, and is refused if the store holds another one by now. Then, and for good, that key is read.
+//! A key that another region writes again and again need not be read before each merge: what is put in place names the entry
+//! that it replaces, and is refused if the store holds another one by now. From then on that key is read.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,12 +12,16 @@ use crate::entry::Entry;
 const MAX_KEYS: usize = 16_384;
 /// What they and their entries may weigh, in bytes.
 const MAX_BYTES: usize = 8 << 20;
+/// What one of them may.
+const MAX_EACH: usize = 64 << 10;
+/// What each takes beside its texts, about.
+const FIXED: usize = 256;
 
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    /// Nothing of a key that others write as well.
+    /// Nothing of a key that was found changed.
     entries: BTreeMap<String, Option<Entry>>,
-    /// The oldest first.
+    /// Who came first goes first.
     order: VecDeque<String>,
     bytes: usize,
 }
@@ -31,13 +35,21 @@ impl Recent {
     /// It was put in place.
     pub(super) fn put(&mut self, key: String, entry: Entry) {
         if self.entries.get(&key).is_none_or(Option::is_some) {
-            self.insert(key, Some(entry));
+            let fits = heft(&key, Some(&entry)) <= MAX_EACH;
+            self.insert(key, fits.then_some(entry));
         }
     }
 
     /// Another one lay there.
     pub(super) fn contested(&mut self, key: String) {
         self.insert(key, None);
+    }
+
+    /// It was collected.
+    pub(super) fn gone(&mut self, key: &str) {
+        if self.get(key).is_some() {
+            self.insert(key.to_owned(), Some(Entry::default()));
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -67,10 +79,12 @@ impl Recent {
 /// A key lies there twice.
 fn heft(key: &str, entry: Option<&Entry>) -> usize {
     let entry = entry.map_or(0, |entry| weight(key, entry));
-    key.len().saturating_mul(2).saturating_add(entry)
+    let texts = key.len().saturating_mul(2).saturating_add(entry);
+    texts.saturating_add(FIXED)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::clock::{Hlc, Stamp};
@@ -92,31 +106,50 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_when_there_are_too_many_or_too_much() {
+    fn who_came_first_goes_when_there_are_too_many_or_too_much() {
         let mut recent = Recent::default();
         for key in 0..MAX_KEYS + 10 {
             recent.put(key.to_string(), text(1));
         }
         assert_eq!(recent.entries.len(), MAX_KEYS);
         assert!(recent.get("9").is_none() && recent.get("10").is_some());
-        recent.put("large".to_owned(), text(MAX_BYTES - 1_000));
-        assert!(recent.entries.len() < 100 && recent.get("large").is_some());
-        recent.put("larger".to_owned(), text(MAX_BYTES + 1));
-        assert_eq!(
-            (recent.entries.len(), recent.order.len(), recent.bytes),
-            (0, 0, 0)
-        );
+        let large = MAX_EACH - 2 * FIXED;
+        for key in 0..200 {
+            recent.put(format!("large {key}"), text(large));
+        }
+        assert!(recent.bytes <= MAX_BYTES && recent.bytes > MAX_BYTES - MAX_EACH);
+        assert_eq!(recent.entries.len(), MAX_BYTES / MAX_EACH);
+        assert!(recent.get("large 199").is_some());
     }
 
     #[test]
-    fn what_others_write_as_well_is_not_known() {
+    fn an_entry_that_is_too_large_is_not_known() {
+        let mut recent = Recent::default();
+        recent.put("key".to_owned(), text(1));
+        recent.put("key".to_owned(), text(MAX_EACH));
+        assert_eq!((recent.get("key"), recent.bytes), (None, heft("key", None)));
+    }
+
+    #[test]
+    fn what_was_found_changed_is_not_known() {
         let mut recent = Recent::default();
         recent.put("key".to_owned(), text(1));
         recent.put("key".to_owned(), text(2));
         assert_eq!(recent.get("key"), Some(&text(2)));
         recent.contested("key".to_owned());
         recent.put("key".to_owned(), text(3));
+        recent.gone("key");
         assert_eq!(recent.get("key"), None);
         assert_eq!((recent.order.len(), recent.bytes), (1, heft("key", None)));
+    }
+
+    #[test]
+    fn of_what_was_collected_nothing_is_there() {
+        let mut recent = Recent::default();
+        recent.gone("other");
+        recent.put("key".to_owned(), text(1));
+        recent.gone("key");
+        assert_eq!(recent.get("key"), Some(&Entry::default()));
+        assert_eq!(recent.get("other"), None);
     }
 }

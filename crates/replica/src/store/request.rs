@@ -181,8 +181,7 @@ fn blob_of(entry: &Entry, authors: &Authors) -> Bytes {
     if entry.is_empty() {
         return Bytes::new();
     }
-    // Every author was numbered before (`unknown_authors`); were one not, this text would
-    // not be what the script expects, so it refuses.
+    // Every author was numbered before (`unknown_authors`); were one not, whoever reads the text next is told so.
     let blob = blob::encode(entry, authors).unwrap_or_else(|error| error.to_string());
     blob.into()
 }

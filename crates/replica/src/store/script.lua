@@ -454,9 +454,10 @@ if op == 'page' then
   end
   local replies = {'ok', '', '', '', whole(seq), own, call('HGETALL', VECTOR)}
   local metadata = #found > 0 and call('HMGET', META, unpack(found))
-  -- Some values at a time: one command for each takes long, and all at once may be far more than is asked for.
-  local at, upto, bytes, some = 1, after, 0, 1
-  while at <= #found and bytes < tonumber(ARGV[6]) do
+  -- Some values at a time, by the largest so far: one command for each takes long, and all at once may be far more than is
+  -- asked for.
+  local at, upto, bytes, some, largest, most = 1, after, 0, 1, 1, tonumber(ARGV[6])
+  while at <= #found and bytes < most do
     local places = {}
     while at <= #found and #places < some do
       local entry = last[found[at]] == at and metadata[at]
@@ -471,13 +472,13 @@ if op == 'page' then
       local entry, size = metadata[places[n]], #replies
       local value = shows(entry) and values[n] or ''
       replies[size + 1], replies[size + 2], replies[size + 3] = key, entry, value
-      bytes = bytes + #key + #entry + #value
-      if bytes >= tonumber(ARGV[6]) then
+      bytes, largest = bytes + #key + #entry + #value, math.max(largest, #value)
+      if bytes >= most then
         upto = after + places[n]
         break
       end
     end
-    some = math.min(2 * some, 32)
+    some = math.max(1, math.min(2 * some, 32, math.floor((most - bytes) / largest)))
   end
   -- What changed since the list was begun follows it.
   if list == ALL and not cursor and upto == zone + call('LLEN', ALL) then upto = since end
