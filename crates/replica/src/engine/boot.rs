@@ -122,8 +122,7 @@ impl Engine {
         self.parked.clear();
         self.parked_load = super::apply::Load::default();
         self.suspicion = None;
-        self.stop_applying();
-        self.recent.clear();
+        self.applying = None;
         self.pulling = None;
         self.serving.clear();
         self.comparing = super::Comparing::default();
@@ -450,8 +449,7 @@ impl Engine {
     /// Empties a store that has nothing of its own any more.
     pub(super) fn drained(&mut self) {
         self.phase = Phase::Wiping;
-        self.stop_applying();
-        self.recent.clear();
+        self.applying = None;
         self.inbox.clear();
         self.waiting = super::apply::Load::default();
         self.pulling = None;

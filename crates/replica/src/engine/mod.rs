@@ -9,7 +9,6 @@ mod event;
 mod origin;
 mod peer;
 mod pull;
-mod recent;
 mod serve;
 mod status;
 mod trim;
@@ -22,7 +21,6 @@ use self::digest::Comparing;
 use self::origin::Origins;
 use self::peer::Peer;
 use self::pull::Pulling;
-use self::recent::Recent;
 use self::serve::Serving;
 use crate::clock::{Now, Stamp};
 use crate::region::{Author, Region};
@@ -81,7 +79,6 @@ pub struct Engine {
     parked: BTreeMap<(Author, u64), wire::Push>,
     parked_load: apply::Load,
     applying: Option<Applying>,
-    recent: Recent,
     pulling: Option<Pulling>,
     serving: Vec<Serving>,
     comparing: Comparing,
@@ -98,9 +95,8 @@ enum Task {
     Load,
     Mint,
     Approve,
-    /// Of the batch with this number.
-    ApplyRead(u64),
-    ApplyCommit(u64),
+    ApplyRead,
+    ApplyCommit,
     Serve(u64),
     Dead,
     Collect,
@@ -150,7 +146,6 @@ impl Engine {
             parked: BTreeMap::new(),
             parked_load: apply::Load::default(),
             applying: None,
-            recent: Recent::default(),
             pulling: None,
             serving: Vec::new(),
             comparing: Comparing::default(),
@@ -261,11 +256,9 @@ impl Engine {
             (Task::Load, Outcome::Loaded(loaded)) => self.loaded(*loaded),
             (Task::Mint, Outcome::Done) => self.minted(),
             (Task::Approve, Outcome::Done) => self.approved(),
-            (Task::ApplyRead(id), Outcome::Rows(rows)) if self.applies(id) => self.apply_read(rows),
-            (Task::ApplyCommit(id), Outcome::Done) if self.applies(id) => self.apply_committed(),
-            (Task::ApplyCommit(id), Outcome::Conflict(at)) if self.applies(id) => {
-                self.apply_conflict(at);
-            }
+            (Task::ApplyRead, Outcome::Rows(rows)) => self.apply_read(rows),
+            (Task::ApplyCommit, Outcome::Done) => self.apply_committed(),
+            (Task::ApplyCommit, Outcome::Conflict(at)) => self.apply_conflict(at),
             (Task::Serve(id), Outcome::Page(page)) => self.serve_page(id, page),
             (Task::Names, Outcome::Names(names)) => self.scan_names(names),
             (Task::Scan, Outcome::Rows(rows)) => self.scan_rows(&rows),
@@ -281,8 +274,7 @@ impl Engine {
     /// taken up again by a later tick.
     fn failed(&mut self, task: &Task) {
         match task {
-            Task::ApplyRead(id) | Task::ApplyCommit(id) if self.applies(*id) => self.apply_failed(),
-            Task::ApplyRead(_) | Task::ApplyCommit(_) => {}
+            Task::ApplyRead | Task::ApplyCommit => self.apply_failed(),
             Task::Serve(id) => self.serving.retain(|serving| serving.id != *id),
             Task::Names | Task::Scan => self.comparing = Comparing::default(),
             Task::Mint | Task::Approve | Task::Wipe => self.reload(),
