@@ -443,6 +443,7 @@ if op == 'page' then
   local function covers(author, number)
     return tonumber(number) <= (covered[author] or 0)
   end
+  -- As `Entry::is_covered_by`, whose twin it is: here, so that nothing else of such an entry is read.
   local function is_covered(entry)
     local author, number, shards = string.match(entry, '^%d+,%d+,(%d+),(%d+)|[-=+][^|]*|(.*)$')
     if not author or not covers(author, number) then return false end
@@ -458,15 +459,13 @@ if op == 'page' then
   -- asked for.
   local at, upto, bytes, some, largest, most = 1, after, 0, 1, 1, tonumber(ARGV[6])
   while at <= #found and bytes < most do
-    local places = {}
-    while at <= #found and #places < some do
+    local keys, places = {}, {}
+    while at <= #found and #keys < some do
       local entry = last[found[at]] == at and metadata[at]
-      if entry and not is_covered(entry) then places[#places + 1] = at end
+      if entry and not is_covered(entry) then keys[#keys + 1], places[#places + 1] = found[at], at end
       at = at + 1
     end
     upto = after + at - 1
-    local keys = {}
-    for n, place in ipairs(places) do keys[n] = found[place] end
     local values = #keys > 0 and call('MGET', unpack(keys))
     for n, key in ipairs(keys) do
       local entry, size = metadata[places[n]], #replies
