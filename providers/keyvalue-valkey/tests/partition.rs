@@ -100,31 +100,35 @@ async fn a_region_that_is_not_heard_still_hears_and_after_the_heal_nothing_is_mi
         owned([("clash", "fra"), ("k", "181"), ("only here", "1")])
     );
     digests_agree(&[&iad, &fra]).await;
-    // Whoever heard of it first tells: what it then passes on has seen both.
-    let status = |status: &serde_json::Value| status.is_object().then(|| status.clone());
-    let told = [
-        iad.says("its status", status).await,
-        fra.says("its status", status).await,
-    ];
-    resolved(&told, "clash", "fra", "iad");
+    resolved(&[&iad, &fra], "clash", "fra", "iad").await;
     lags(&iad, "fra", 0..=0).await;
     lags(&fra, "iad", 0..=0).await;
 }
 
-/// That one of them lists the conflict of two regions' writes of a key, and with which of them it went on.
-fn resolved(told: &[serde_json::Value], key: &str, winner: &str, loser: &str) {
-    let listed = told.iter().find_map(|status| {
-        let conflicts = status["conflicts"].as_array()?;
-        let conflict = conflicts.iter().find(|conflict| conflict["key"] == key)?;
-        Some((status["conflict_count"].as_u64()?, conflict))
-    });
-    let (count, conflict) = listed.unwrap_or_else(|| panic!("no conflict of {key}: {told:?}"));
-    assert!(count >= 1, "{told:?}");
-    for (stamp, region) in [("winner", winner), ("loser", loser)] {
-        let stamp = &conflict[stamp];
-        assert_eq!(stamp["author"]["region"], region, "{conflict}");
-        assert!(stamp["at"]["wall_ms"].as_u64() > Some(0), "{conflict}");
-    }
+/// Waits until one of them lists the conflict of two regions' writes of a key, and with which of them it went on.
+/// Whoever heard of it first tells: what it then passes on has seen both. Its status is as old as a second.
+async fn resolved(sites: &[&Site], key: &str, winner: &str, loser: &str) {
+    eventually(&format!("a conflict of {key} is listed"), SOON, || async {
+        let told = futures::future::join_all(sites.iter().map(|site| site.status())).await;
+        let Some(conflict) = told.iter().find_map(|status| listed(status, key)) else {
+            return false;
+        };
+        for (stamp, region) in [("winner", winner), ("loser", loser)] {
+            let stamp = &conflict[stamp];
+            assert_eq!(stamp["author"]["region"], region, "{conflict}");
+            assert!(stamp["at"]["wall_ms"].as_u64() > Some(0), "{conflict}");
+        }
+        true
+    })
+    .await;
+}
+
+/// A key's conflict in a status, which counts it.
+fn listed<'a>(status: &'a serde_json::Value, key: &str) -> Option<&'a serde_json::Value> {
+    let conflicts = status["conflicts"].as_array()?;
+    let conflict = conflicts.iter().find(|conflict| conflict["key"] == key)?;
+    assert!(status["conflict_count"].as_u64() >= Some(1), "{status}");
+    Some(conflict)
 }
 
 #[tokio::test]
