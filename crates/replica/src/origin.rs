@@ -104,6 +104,17 @@ impl Origin {
         self.lives.len() > 1
     }
 
+    /// Whether a vector covers all that the store's lives had written: whoever took from it has read it to the end.
+    pub(crate) fn is_covered_by(&self, vector: &VersionVector) -> bool {
+        self.lives.iter().all(|(incarnation, seq)| {
+            let author = Author {
+                region: self.region.clone(),
+                incarnation: *incarnation,
+            };
+            vector.covers(&author, *seq)
+        })
+    }
+
     /// Whether somebody remembers more of the store's earlier lives than it did: it was an old copy.
     ///
     /// What its last life wrote since, and lives after that, it need not have had. Lives from before it was last empty

@@ -123,7 +123,7 @@ impl Engine {
             let witness =
                 |other: &&Region| *other != region && self.is_live(other) && counts(other);
             let mut others = self.peers.iter().filter(|(other, _)| witness(other));
-            others.any(|(_, peer)| origin.forgot(&peer.vector))
+            others.any(|(_, peer)| peer.tells_of(origin, &peer.vector))
         };
         let strangers = self.strangers(self.peers.get(region)?);
         (self.has_said(region) && !strangers.iter().any(forgot)).then_some(strangers)
@@ -156,9 +156,11 @@ impl Engine {
         };
         // The rest is looked at when there is news, which is seldom; this runs for every push.
         let origins = peer.origins.iter();
+        // Of a store that was lost while it was read, the peer may have entries that its vector does not cover.
+        let is_here = |origin: &Origin| origin.is_covered_by(&peer.vector) && covered();
         origins
             .filter(|origin| origin.may_be_copy() && is_news(origin))
-            .filter(|origin| !covered() && !origin.forgot(&self.vector))
+            .filter(|origin| !is_here(origin) && !origin.forgot(&self.vector))
             .collect()
     }
 
@@ -168,15 +170,11 @@ impl Engine {
         }
     }
 
-    /// Whether a peer remembers more than a store did which this one was filled from. Who names that store as its own
-    /// origin is no witness: what it has of it, it has from there.
+    /// Whether a peer remembers more than a store did which this one was filled from.
     pub(super) fn origins_forgot(&self, from: &Region, theirs: &VersionVector) -> bool {
-        let named = self.peers.get(from).map(|peer| &peer.origins[..]);
-        let named = named.unwrap_or(&[]);
-        let forgot = |origin: &Origin| {
-            origin.forgot(theirs) && !named.iter().any(|other| other.is_as_late_as(origin))
-        };
-        self.origins.0.values().any(forgot)
+        let mut origins = self.origins.0.values();
+        let peer = self.peers.get(from);
+        peer.is_some_and(|peer| origins.any(|origin| peer.tells_of(origin, theirs)))
     }
 
     /// Whether more of a region's store, or of one that it was filled from, is remembered here than was there.
@@ -186,5 +184,14 @@ impl Engine {
             let mut origins = peer.origins.iter();
             origins.any(|origin| origin.forgot(&self.vector))
         })
+    }
+}
+
+impl Peer {
+    /// Whether it bears witness that a store forgot something: it remembers more of it. Who names that store as its own
+    /// origin is no witness, or all that were filled from it would refuse each other: what it has of it, it has from there.
+    fn tells_of(&self, origin: &Origin, remembered: &VersionVector) -> bool {
+        let named = || self.origins.iter().any(|own| own.is_as_late_as(origin));
+        origin.forgot(remembered) && !named()
     }
 }
