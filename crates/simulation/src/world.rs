@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use replica::clock::Now;
 use replica::region::Region;
-use replica::store::Outcome;
+use replica::store::{Change, Expected, Op, Outcome};
 use replica::vector::VersionVector;
 use replica::{Config, Effect, Event, Notice, Reason, Token};
 
@@ -400,6 +400,8 @@ impl World {
         self.race(site, &op)?;
         let place = &mut self.sites[site];
         let full = self.full.contains(&site);
+        let unread = |change: &Change| matches!(change.expected, Expected::Put(_));
+        let unread = matches!(&op, Op::Commit(commit) if commit.entries.iter().any(unread));
         self.interpreter.fill(full);
         let outcome = take(&self.interpreter, &mut place.data, &mut place.session, op);
         self.interpreter.fill(false);
@@ -409,6 +411,14 @@ impl World {
             }
             outcome => outcome?,
         };
+        let name = match &outcome {
+            Outcome::Done if unread => Some("put in place unread"),
+            Outcome::Conflict(_) if unread => Some("remembered another entry"),
+            _ => None,
+        };
+        if let Some(name) = name {
+            *self.notices.entry(name).or_default() += 1;
+        }
         let after = self.rng.u64(0..2);
         self.at(after, Happening::Outcome(site, life, token, outcome));
         Ok(())

@@ -70,6 +70,8 @@ fn nothing_is_lost_or_counted_twice_in_any_world() {
         "minted",
         "starts anew",
         "digests equal",
+        "put in place unread",
+        "remembered another entry",
     ] {
         assert!(total.sum.notices.contains_key(notice), "never {notice}");
     }

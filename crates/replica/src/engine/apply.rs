@@ -1,4 +1,4 @@
-//! Taking in what other regions wrote: read what is here, merge, put in place.
+//! Taking in what other regions wrote: read what is here, or recall it, merge, put in place.
 //!
 //! One batch at a time. What it covers is noted in the same atomic step that puts its last entry in
 //! place, so a vector never promises what is not there.
@@ -13,7 +13,7 @@ use crate::clock::Hlc;
 use crate::entry::Entry;
 use crate::merge::{conflict, merge, Seen};
 use crate::region::{Author, Region};
-use crate::store::{Change, Commit, Cursor, Op, Row};
+use crate::store::{Change, Commit, Cursor, Expected, Op, Row};
 use crate::vector::VersionVector;
 use crate::wire::{Applied, Message, Push};
 
@@ -79,7 +79,7 @@ impl Load {
 }
 
 /// Bytes of a key and its value, and something for each part of a counter.
-fn weight(key: &str, entry: &Entry) -> usize {
+pub(super) fn weight(key: &str, entry: &Entry) -> usize {
     const SHARD: usize = 64;
     let value = entry.register.as_ref().and_then(|r| r.value.as_ref());
     let value = value.map_or(0, |value| value.len());
@@ -90,6 +90,8 @@ fn weight(key: &str, entry: &Entry) -> usize {
 /// What is being applied.
 #[derive(Debug)]
 pub(super) struct Applying {
+    /// Which replies of the store are meant for it.
+    id: u64,
     /// Per key, what came in, each with what its sender had seen.
     incoming: BTreeMap<String, Vec<(Entry, Arc<VersionVector>)>>,
     /// The keys in the order in which they become visible.
@@ -100,6 +102,12 @@ pub(super) struct Applying {
     done: usize,
     /// How many are tried in one step; fewer after a conflict with a component's write.
     size: usize,
+    /// What the step puts in place.
+    putting: Vec<(String, Entry)>,
+    /// What is to be told once it is.
+    notices: Vec<Notice>,
+    /// Whether it goes by what is remembered, and not by what was read.
+    recalled: bool,
     /// What is covered when all are in place.
     raise: VersionVector,
     cursor: Option<(Region, Cursor)>,
@@ -257,24 +265,73 @@ impl Engine {
     }
 
     fn start(&mut self, mut applying: Applying) {
+        applying.id = self.id();
         applying.size = applying.fitting(&self.config);
         self.applying = Some(applying);
         self.apply_next();
+    }
+
+    /// Whether a reply is meant for what is being applied, and not for what was given up before.
+    pub(super) fn applies(&self, id: u64) -> bool {
+        self.applying
+            .as_ref()
+            .is_some_and(|applying| applying.id == id)
     }
 
     fn apply_next(&mut self) {
         let Some(applying) = &self.applying else {
             return;
         };
+        let id = applying.id;
         let keys = applying.current().to_vec();
         if keys.is_empty() {
             self.commit(Vec::new(), Hlc::default());
+        } else if let Some(held) = self.recall(&keys) {
+            self.apply_to(held);
         } else {
-            self.store(Task::ApplyRead, Op::Read { keys });
+            self.store(Task::ApplyRead(id), Op::Read { keys });
         }
     }
 
+    /// What lies at these keys, if all of it is remembered.
+    ///
+    /// It may be older than what lies there by now, and so than the vector. What it makes of an incoming entry is compared
+    /// in the store. What it makes nothing of is in it, or covered by the vector; then it is in the store's, too, or was
+    /// collected there.
+    fn recall(&mut self, keys: &[String]) -> Option<Vec<Held>> {
+        // An origin that the store cannot keep takes back what a read of it would only have begun.
+        let keeps_origins = self
+            .tasks
+            .values()
+            .any(|task| matches!(task, Task::Origins));
+        let applying = self.applying.as_mut()?;
+        applying.recalled = false;
+        if !applying.is_news() || keeps_origins {
+            return None;
+        }
+        let held = |key: &String| {
+            let entry = self.recent.get(key)?.clone();
+            Some(Held {
+                key: key.clone(),
+                expected: Expected::Put(entry.clone()),
+                entry,
+            })
+        };
+        let held = keys.iter().map(held).collect::<Option<_>>();
+        applying.recalled = held.is_some();
+        held
+    }
+
     pub(super) fn apply_read(&mut self, rows: Vec<Row>) {
+        let held = |row: Row| Held {
+            key: row.key,
+            entry: row.entry,
+            expected: Expected::Read(row.version),
+        };
+        self.apply_to(rows.into_iter().map(held).collect());
+    }
+
+    fn apply_to(&mut self, held: Vec<Held>) {
         let Some(applying) = &self.applying else {
             return;
         };
@@ -284,7 +341,7 @@ impl Engine {
         let mut changes = Vec::new();
         let mut notices = Vec::new();
         let mut mark = Hlc::default();
-        for row in rows {
+        for row in held {
             let Some(incoming) = applying.incoming.get(&row.key) else {
                 continue;
             };
@@ -328,14 +385,17 @@ impl Engine {
             if entry != row.entry {
                 changes.push(Change {
                     key: row.key,
-                    expected: row.version,
+                    expected: row.expected,
                     entry,
                 });
             }
         }
-        for notice in notices {
-            self.list(&notice);
-            self.notice(notice);
+        if let Some(applying) = &mut self.applying {
+            applying.notices = notices;
+            let (all, recent) = (applying.is_news(), &self.recent);
+            let keeps = |change: &&Change| all || recent.get(&change.key).is_some();
+            let put = |change: &Change| (change.key.clone(), change.entry.clone());
+            applying.putting = changes.iter().filter(keeps).map(put).collect();
         }
         self.commit(changes, mark);
     }
@@ -369,7 +429,7 @@ impl Engine {
         let Some(applying) = &self.applying else {
             return;
         };
-        let last = applying.is_last();
+        let (id, last) = (applying.id, applying.is_last());
         let joins = matches!(self.phase, Phase::Joining { .. });
         let begin = if joins && last && applying.ends.is_some() && self.is_new() {
             self.slowest_other()
@@ -391,10 +451,17 @@ impl Engine {
         if reads {
             self.stop_comparing();
         }
-        self.store(Task::ApplyCommit, Op::Commit(commit));
+        self.store(Task::ApplyCommit(id), Op::Commit(commit));
     }
 
     pub(super) fn apply_committed(&mut self) {
+        let Some(applying) = &mut self.applying else {
+            return;
+        };
+        for (key, entry) in applying.putting.drain(..) {
+            self.recent.put(key, entry);
+        }
+        self.tell_applied();
         let Some(applying) = &mut self.applying else {
             return;
         };
@@ -424,17 +491,43 @@ impl Engine {
         self.unpark();
     }
 
-    /// A component wrote the entry at `at` meanwhile: put those before it in place, then look again.
+    /// Tells of what came of a step that is in place, or may be.
+    fn tell_applied(&mut self) {
+        let notices = self
+            .applying
+            .as_mut()
+            .map(|a| std::mem::take(&mut a.notices));
+        for notice in notices.unwrap_or_default() {
+            self.list(&notice);
+            self.notice(notice);
+        }
+    }
+
+    /// Gives up what is being applied; whether the last step of it is in place is not known.
+    pub(super) fn stop_applying(&mut self) {
+        self.tell_applied();
+        self.applying = None;
+    }
+
+    /// The entry at `at` is another one by now. If it was read, a component writes it: put those before it in place, then
+    /// look again. If it was recalled: read.
     pub(super) fn apply_conflict(&mut self, at: usize) {
         if let Some(applying) = &mut self.applying {
-            applying.size = applying.size.min(at.max(1));
+            applying.notices.clear();
+            if applying.recalled {
+                for (key, _) in applying.putting.drain(..).skip(at).take(1) {
+                    self.recent.contested(key);
+                }
+            } else {
+                applying.size = applying.size.min(at.max(1));
+            }
         }
         self.apply_next();
     }
 
     /// Nothing is known to be in place; what came in comes again by a pull.
     pub(super) fn apply_failed(&mut self) {
-        self.applying = None;
+        self.stop_applying();
         self.pulling = None;
         // A later page would move the cursor, and at last the vector, past the one that is not in place.
         self.inbox.retain(|batch| matches!(batch, Batch::Push(_)));
@@ -469,14 +562,25 @@ impl Engine {
     }
 }
 
+/// An entry that something is merged with.
+struct Held {
+    key: String,
+    entry: Entry,
+    expected: Expected,
+}
+
 impl Applying {
     fn new(repair: bool) -> Self {
         Self {
+            id: 0,
             incoming: BTreeMap::new(),
             keys: Vec::new(),
             weights: Vec::new(),
             done: 0,
             size: 0,
+            putting: Vec::new(),
+            notices: Vec::new(),
+            recalled: false,
             raise: VersionVector::default(),
             cursor: None,
             acks: Vec::new(),
@@ -494,6 +598,11 @@ impl Applying {
             self.weights.push(weight);
         }
         incoming.push((entry, seen));
+    }
+
+    /// Whether it is what a region just wrote, and no page of its change log.
+    fn is_news(&self) -> bool {
+        self.cursor.is_none()
     }
 
     /// How many of the keys that are left one step takes: one at least, as many as `rows` and about `bytes` allow.

@@ -122,7 +122,8 @@ impl Engine {
         self.parked.clear();
         self.parked_load = super::apply::Load::default();
         self.suspicion = None;
-        self.applying = None;
+        self.stop_applying();
+        self.recent.clear();
         self.pulling = None;
         self.serving.clear();
         self.comparing = super::Comparing::default();
@@ -449,7 +450,8 @@ impl Engine {
     /// Empties a store that has nothing of its own any more.
     pub(super) fn drained(&mut self) {
         self.phase = Phase::Wiping;
-        self.applying = None;
+        self.stop_applying();
+        self.recent.clear();
         self.inbox.clear();
         self.waiting = super::apply::Load::default();
         self.pulling = None;

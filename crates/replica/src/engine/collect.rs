@@ -89,6 +89,9 @@ impl Engine {
         } else {
             self.dead_kept = 0;
         }
+        for (key, _) in &entries {
+            self.recent.gone(key);
+        }
         if !entries.is_empty() {
             self.store(Task::Collect, Op::Collect { mark, entries });
         }

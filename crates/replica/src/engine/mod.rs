@@ -9,6 +9,7 @@ mod event;
 mod origin;
 mod peer;
 mod pull;
+mod recent;
 mod serve;
 mod status;
 mod trim;
@@ -21,6 +22,7 @@ use self::digest::Comparing;
 use self::origin::Origins;
 use self::peer::Peer;
 use self::pull::Pulling;
+use self::recent::Recent;
 use self::serve::Serving;
 use crate::clock::{Now, Stamp};
 use crate::region::{Author, Region};
@@ -79,6 +81,7 @@ pub struct Engine {
     parked: BTreeMap<(Author, u64), wire::Push>,
     parked_load: apply::Load,
     applying: Option<Applying>,
+    recent: Recent,
     pulling: Option<Pulling>,
     serving: Vec<Serving>,
     comparing: Comparing,
@@ -95,8 +98,9 @@ enum Task {
     Load,
     Mint,
     Approve,
-    ApplyRead,
-    ApplyCommit,
+    /// Of the batch with this number.
+    ApplyRead(u64),
+    ApplyCommit(u64),
     Serve(u64),
     Dead,
     Collect,
@@ -146,6 +150,7 @@ impl Engine {
             parked: BTreeMap::new(),
             parked_load: apply::Load::default(),
             applying: None,
+            recent: Recent::default(),
             pulling: None,
             serving: Vec::new(),
             comparing: Comparing::default(),
@@ -256,9 +261,11 @@ impl Engine {
             (Task::Load, Outcome::Loaded(loaded)) => self.loaded(*loaded),
             (Task::Mint, Outcome::Done) => self.minted(),
             (Task::Approve, Outcome::Done) => self.approved(),
-            (Task::ApplyRead, Outcome::Rows(rows)) => self.apply_read(rows),
-            (Task::ApplyCommit, Outcome::Done) => self.apply_committed(),
-            (Task::ApplyCommit, Outcome::Conflict(at)) => self.apply_conflict(at),
+            (Task::ApplyRead(id), Outcome::Rows(rows)) if self.applies(id) => self.apply_read(rows),
+            (Task::ApplyCommit(id), Outcome::Done) if self.applies(id) => self.apply_committed(),
+            (Task::ApplyCommit(id), Outcome::Conflict(at)) if self.applies(id) => {
+                self.apply_conflict(at);
+            }
             (Task::Serve(id), Outcome::Page(page)) => self.serve_page(id, page),
             (Task::Names, Outcome::Names(names)) => self.scan_names(names),
             (Task::Scan, Outcome::Rows(rows)) => self.scan_rows(&rows),
@@ -274,7 +281,8 @@ impl Engine {
     /// taken up again by a later tick.
     fn failed(&mut self, task: &Task) {
         match task {
-            Task::ApplyRead | Task::ApplyCommit => self.apply_failed(),
+            Task::ApplyRead(id) | Task::ApplyCommit(id) if self.applies(*id) => self.apply_failed(),
+            Task::ApplyRead(_) | Task::ApplyCommit(_) => {}
             Task::Serve(id) => self.serving.retain(|serving| serving.id != *id),
             Task::Names | Task::Scan => self.comparing = Comparing::default(),
             Task::Mint | Task::Approve | Task::Wipe => self.reload(),

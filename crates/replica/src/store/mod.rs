@@ -10,8 +10,8 @@ mod request;
 mod session;
 
 pub use op::{
-    Change, Commit, Cursor, Identity, Loaded, Names, Op, Outcome, Page, Phase, Row, Version, Write,
-    Written,
+    Change, Commit, Cursor, Expected, Identity, Loaded, Names, Op, Outcome, Page, Phase, Row,
+    Version, Write, Written,
 };
 pub use session::{Session, Step, Value};
 

@@ -165,9 +165,18 @@ pub struct Change {
     /// Its key.
     pub key: String,
     /// What it was merged with; anything else in the store is a conflict.
-    pub expected: Version,
+    pub expected: Expected,
     /// What replaces it. An empty entry forgets the key.
     pub entry: Entry,
+}
+
+/// What a change replaces.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expected {
+    /// What was read.
+    Read(Version),
+    /// What an earlier change put there.
+    Put(Entry),
 }
 
 /// An entry's metadata as the store holds it; equal exactly when nothing was written meanwhile.

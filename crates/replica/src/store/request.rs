@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::op::{Commit, Op, Phase, Write};
+use super::op::{Commit, Expected, Op, Phase, Write};
 use crate::blob::{self, Authors};
+use crate::entry::Entry;
 use crate::region::Author;
 use crate::vector::VersionVector;
 
@@ -153,18 +154,14 @@ fn commit_arguments(commit: &Commit, authors: &Authors) -> Vec<Bytes> {
         text(&commit.entries.len()),
     ];
     for change in &commit.entries {
-        let blob = if change.entry.is_empty() {
-            String::new()
-        } else {
-            // Every author was numbered before (`unknown_authors`); were one not, the empty text would
-            // not be what the script expects, so it refuses.
-            blob::encode(&change.entry, authors).unwrap_or_else(|error| error.to_string())
-        };
         let value = change.entry.visible().bytes();
         arguments.extend([
             change.key.clone().into(),
-            change.expected.0.clone(),
-            blob.into(),
+            match &change.expected {
+                Expected::Read(version) => version.0.clone(),
+                Expected::Put(entry) => blob_of(entry, authors),
+            },
+            blob_of(&change.entry, authors),
             Bytes::from_static(if value.is_some() { b"s" } else { b"d" }),
             value.unwrap_or_default(),
         ]);
@@ -178,6 +175,15 @@ fn commit_arguments(commit: &Commit, authors: &Authors) -> Vec<Bytes> {
     }
     arguments.extend(numbered(&commit.raise, authors));
     arguments
+}
+
+fn blob_of(entry: &Entry, authors: &Authors) -> Bytes {
+    if entry.is_empty() {
+        return Bytes::new();
+    }
+    // Every author was numbered before (`unknown_authors`); were one not, whoever reads the text next is told so.
+    let blob = blob::encode(entry, authors).unwrap_or_else(|error| error.to_string());
+    blob.into()
 }
 
 /// A vector's authors that have a number in the store, each with what is covered.

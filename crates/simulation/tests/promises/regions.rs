@@ -10,7 +10,7 @@ use replica::entry::Entry;
 use replica::merge::{conflict, merge, Conflict, Seen};
 use replica::region::Author;
 use replica::store::{
-    Change, Commit, Op, Outcome, Page, Phase, Row, Session, Step, Write, Written, SCRIPT,
+    Change, Commit, Expected, Op, Outcome, Page, Phase, Row, Session, Step, Write, Written, SCRIPT,
 };
 use replica::vector::VersionVector;
 use replica::wire::Push;
@@ -274,7 +274,7 @@ impl Regions {
             if merged != row.entry {
                 commit.entries.push(Change {
                     key: row.key,
-                    expected: row.version,
+                    expected: Expected::Read(row.version),
                     entry: merged,
                 });
             }
