@@ -78,9 +78,15 @@ impl Origin {
         self.last() > other.last()
     }
 
-    /// Whether they are of one store in one life.
-    pub(crate) fn is_as_late_as(&self, other: &Self) -> bool {
-        self.store() == other.store() && self.last() == other.last()
+    /// Whether they are of one store in one life, and this one had no more of those before.
+    pub(crate) fn is_no_more_than(&self, other: &Self) -> bool {
+        let mut earlier = self
+            .lives
+            .iter()
+            .filter(|(life, _)| Some(*life) < self.last());
+        self.store() == other.store()
+            && self.last() == other.last()
+            && earlier.all(|(life, seq)| *seq <= other.taken(*life))
     }
 
     /// What was taken from a store now and earlier, as one: of each life the least that it had.
@@ -104,15 +110,18 @@ impl Origin {
         self.lives.len() > 1
     }
 
-    /// Whether a vector covers all that the store's lives had written: whoever took from it has read it to the end.
+    /// Whether a vector covers all that the store's lives had written, and the first of them something: whoever took from it
+    /// has most likely read it to the end.
     pub(crate) fn is_covered_by(&self, vector: &VersionVector) -> bool {
-        self.lives.iter().all(|(incarnation, seq)| {
-            let author = Author {
-                region: self.region.clone(),
-                incarnation: *incarnation,
-            };
-            vector.covers(&author, *seq)
-        })
+        let wrote = self.lives.first().is_some_and(|(_, seq)| *seq > 0);
+        wrote
+            && self.lives.iter().all(|(incarnation, seq)| {
+                let author = Author {
+                    region: self.region.clone(),
+                    incarnation: *incarnation,
+                };
+                vector.covers(&author, *seq)
+            })
     }
 
     /// Whether somebody remembers more of the store's earlier lives than it did: it was an old copy.
@@ -176,6 +185,32 @@ mod tests {
         let store = origin(&[(4, 10)]);
         assert!(!store.may_be_copy());
         assert!(!store.forgot(&remembered(&[("fra/3", 1), ("fra/4", 11), ("fra/5", 1)])));
+    }
+
+    #[test]
+    fn of_two_that_took_from_one_store_the_one_that_had_no_more_of_it_is_no_witness() {
+        let taken = origin(&[(4, 10), (7, 2), (9, 3)]);
+        for no_more in [[(4, 10), (7, 2), (9, 8)], [(4, 8), (7, 0), (9, 0)]] {
+            assert!(origin(&no_more).is_no_more_than(&taken), "{no_more:?}");
+        }
+        for more in [[(4, 11), (7, 2), (9, 3)], [(4, 10), (8, 1), (9, 3)]] {
+            assert!(!origin(&more).is_no_more_than(&taken), "{more:?}");
+        }
+        for other in [[(4, 10), (7, 2)], [(5, 10), (9, 3)]] {
+            assert!(!origin(&other).is_no_more_than(&taken), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_vector_covers_a_store_that_wrote_and_all_of_whose_lives_it_covers() {
+        let covering = remembered(&[("fra/4", 10), ("fra/9", 3)]);
+        for covered in [origin(&[(4, 10), (9, 3)]), origin(&[(4, 1), (7, 0)])] {
+            assert!(covered.is_covered_by(&covering), "{covered:?}");
+        }
+        let not = [[(4, 11), (9, 3)], [(4, 10), (7, 1)], [(3, 0), (9, 3)]];
+        for lives in not {
+            assert!(!origin(&lives).is_covered_by(&covering), "{lives:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use fastrand::Rng;
+use replica::region::Author;
 use replica::store::{Session, Write};
 use replica::wire::{self, Envelope, Hello, Message, Stage};
 use replica::Event;
@@ -635,7 +636,8 @@ fn what_comes_of_an_old_copy_that_is_lost_halfway_says_so_though_no_vector_shows
         restart_over(&mut world, AMS, Data::default());
         until(&mut world, "there", |world| !gone(world, AMS));
         let taken = world.vector(AMS).unwrap();
-        halfway += u32::from(taken.iter().all(|(author, _)| author.region.as_str() == "ams"));
+        let own = |(author, _): (&Author, u64)| author.region.as_str() == "ams";
+        halfway += u32::from(taken.iter().all(own));
         world.sites[FRA].stop();
         serves(&mut world, AMS);
         // Its log is read for the sake of this.

@@ -282,22 +282,29 @@ impl Engine {
         let Some(applying) = &self.applying else {
             return;
         };
-        let id = applying.id;
         let keys = applying.current().to_vec();
         if keys.is_empty() {
             self.commit(Vec::new(), Hlc::default());
         } else if let Some(held) = self.recall(&keys) {
             self.apply_to(held);
         } else {
-            self.store(Task::ApplyRead(id), Op::Read { keys });
+            self.read_current();
         }
+    }
+
+    fn read_current(&mut self) {
+        let Some(applying) = &mut self.applying else {
+            return;
+        };
+        applying.recalled = false;
+        let (id, keys) = (applying.id, applying.current().to_vec());
+        self.store(Task::ApplyRead(id), Op::Read { keys });
     }
 
     /// What lies at these keys, if all of it is remembered.
     ///
     /// It may be older than what lies there by now, and so than the vector. What it makes of an incoming entry is compared
-    /// in the store. What it makes nothing of is in it, or covered by the vector; then it is in the store's, too, or was
-    /// collected there.
+    /// in the store; where it makes nothing of one, that is read after all.
     fn recall(&mut self, keys: &[String]) -> Option<Vec<Held>> {
         // An origin that the store cannot keep takes back what a read of it would only have begun.
         let keeps_origins = self
@@ -341,6 +348,7 @@ impl Engine {
         let mut changes = Vec::new();
         let mut notices = Vec::new();
         let mut mark = Hlc::default();
+        let keys = held.len();
         for row in held {
             let Some(incoming) = applying.incoming.get(&row.key) else {
                 continue;
@@ -389,6 +397,10 @@ impl Engine {
                     entry,
                 });
             }
+        }
+        if applying.recalled && changes.len() < keys {
+            // Nothing is compared where nothing changes, and what is remembered may lack what the vector covers.
+            return self.read_current();
         }
         if let Some(applying) = &mut self.applying {
             applying.notices = notices;
@@ -491,7 +503,7 @@ impl Engine {
         self.unpark();
     }
 
-    /// Tells of what came of a step that is in place, or may be.
+    /// Tells of what came of a step. If it is not in place after all, that is told again when it is.
     fn tell_applied(&mut self) {
         let notices = self
             .applying

@@ -116,7 +116,8 @@ impl Engine {
     }
 
     /// The origins to keep before something of a peer comes in; `None` when it may not: somebody who speaks remembers more
-    /// of one of them than it does. The peer itself is no witness; and one that is away will be heard when it is back.
+    /// of one of them than it does, and was not filled from there itself. The peer is no witness either; and one that is away
+    /// will be heard when it is back.
     fn admissible(&self, region: &Region) -> Option<Vec<&Origin>> {
         let forgot = |origin: &&Origin| {
             let counts = |other: &Region| !(self.stays && self.is_draining(other));
@@ -137,8 +138,9 @@ impl Engine {
 
     /// A peer's origins that may give this store what it must not have, and are not kept yet.
     ///
-    /// Whoever covers all that the peer covers ignores what it must not have. Nor is there danger in a store that is known
-    /// here to have forgotten something: who told of that covers it, and was taken from.
+    /// Whoever covers all that the peer covers ignores what it must not have, unless the peer has entries that its vector does
+    /// not cover: of a store that was lost while it was read. Nor is there danger in a store that is known here to have
+    /// forgotten something: who told of that covers it, and was taken from.
     fn strangers<'a>(&self, peer: &'a Peer) -> Vec<&'a Origin> {
         let covered = || {
             let mut theirs = peer.vector.iter();
@@ -156,7 +158,6 @@ impl Engine {
         };
         // The rest is looked at when there is news, which is seldom; this runs for every push.
         let origins = peer.origins.iter();
-        // Of a store that was lost while it was read, the peer may have entries that its vector does not cover.
         let is_here = |origin: &Origin| origin.is_covered_by(&peer.vector) && covered();
         origins
             .filter(|origin| origin.may_be_copy() && is_news(origin))
@@ -188,10 +189,11 @@ impl Engine {
 }
 
 impl Peer {
-    /// Whether it bears witness that a store forgot something: it remembers more of it. Who names that store as its own
-    /// origin is no witness, or all that were filled from it would refuse each other: what it has of it, it has from there.
+    /// Whether it bears witness that a store forgot something: it remembers more of it. Who was filled from that store, too,
+    /// and from no other copy of it that had more, is no witness, or all that were would refuse each other: what it has of it,
+    /// it has from there, or heard late.
     fn tells_of(&self, origin: &Origin, remembered: &VersionVector) -> bool {
-        let named = || self.origins.iter().any(|own| own.is_as_late_as(origin));
+        let named = || self.origins.iter().any(|own| own.is_no_more_than(origin));
         origin.forgot(remembered) && !named()
     }
 }

@@ -1,7 +1,8 @@
 //! Entries as they were put in place here last.
 //!
 //! A key that another region writes again and again need not be read before each merge: what is put in place names the entry
-//! that it replaces, and is refused if the store holds another one by now. From then on that key is read.
+//! that it replaces, and is refused if the store holds another one by now. From then on that key is read, until others that
+//! came later have taken its place.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,7 +20,7 @@ const FIXED: usize = 256;
 
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    /// Nothing of a key that was found changed.
+    /// Nothing of a key that was found changed, or whose entry was too large: it is read.
     entries: BTreeMap<String, Option<Entry>>,
     /// Who came first goes first.
     order: VecDeque<String>,
