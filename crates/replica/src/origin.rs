@@ -44,10 +44,14 @@ impl Origin {
     /// Which store, since it was last empty.
     pub(crate) fn store(&self) -> Option<Author> {
         let (incarnation, _) = self.lives.first()?;
-        Some(Author {
+        Some(self.author(*incarnation))
+    }
+
+    fn author(&self, incarnation: Incarnation) -> Author {
+        Author {
             region: self.region.clone(),
-            incarnation: *incarnation,
-        })
+            incarnation,
+        }
     }
 
     /// How it lies in a store, beside [`Self::store`]: the lives and their numbers.
@@ -114,14 +118,8 @@ impl Origin {
     /// has most likely read it to the end.
     pub(crate) fn is_covered_by(&self, vector: &VersionVector) -> bool {
         let wrote = self.lives.first().is_some_and(|(_, seq)| *seq > 0);
-        wrote
-            && self.lives.iter().all(|(incarnation, seq)| {
-                let author = Author {
-                    region: self.region.clone(),
-                    incarnation: *incarnation,
-                };
-                vector.covers(&author, *seq)
-            })
+        let mut lives = self.lives.iter();
+        wrote && lives.all(|(incarnation, seq)| vector.covers(&self.author(*incarnation), *seq))
     }
 
     /// Whether somebody remembers more of the store's earlier lives than it did: it was an old copy.

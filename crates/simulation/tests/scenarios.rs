@@ -43,6 +43,14 @@ fn serving(seed: u64, sites: usize) -> World {
     world
 }
 
+/// Regions that serve, have written, write no more and are in step.
+fn at_rest(seed: u64, sites: usize) -> World {
+    let mut world = serving(seed, sites);
+    world.writing = false;
+    in_step(&mut world);
+    world
+}
+
 /// Lets time pass until something is so.
 fn until(world: &mut World, what: &str, is_so: impl Fn(&World) -> bool) {
     let patience = world.now + 120_000;
@@ -647,16 +655,13 @@ fn what_comes_of_an_old_copy_that_is_lost_halfway_says_so_though_no_vector_shows
         serves(&mut world, IAD);
         in_step_of(&mut world, &[AMS, IAD]);
         world.sites[AMS].stop();
-        world.sites[AMS].data = Data::default();
-        world.sites[FRA].data = Data::default();
         world.cut.clear();
         until(&mut world, "anew", |world| {
             gone(world, IAD) && world.sites[IAD].serving
         });
         assert!(world.notices.contains_key(FILLED), "seed {seed}");
         for site in [AMS, FRA] {
-            world.sites[site].restart_store();
-            world.start(site).unwrap();
+            restart_over(&mut world, site, Data::default());
         }
         comes_right(&mut world, seed);
     }
@@ -666,9 +671,7 @@ fn what_comes_of_an_old_copy_that_is_lost_halfway_says_so_though_no_vector_shows
 #[test]
 fn an_empty_region_takes_from_those_that_all_took_from_one_old_copy_and_know_more_of_it() {
     for seed in 0..20 {
-        let mut world = serving(seed, 3);
-        world.writing = false;
-        in_step(&mut world);
+        let mut world = at_rest(seed, 3);
         isolate(&mut world, GRU);
         isolate(&mut world, FRA);
         write(&mut world, AMS, &[set("old")]);
@@ -848,9 +851,7 @@ fn a_store_that_restarts_while_it_is_emptied_is_emptied_to_the_end() {
 fn two_regions_each_of_which_remembers_more_of_the_other_do_not_wait_for_ever() {
     let mut tried = 0;
     for seed in 0..40 {
-        let mut world = serving(seed, 3);
-        world.writing = false;
-        in_step(&mut world);
+        let mut world = at_rest(seed, 3);
         let older = world.sites[FRA].data.clone();
         isolate(&mut world, GRU);
         write(&mut world, FRA, &[set("b")]);
@@ -888,9 +889,7 @@ fn two_regions_each_of_which_remembers_more_of_the_other_do_not_wait_for_ever() 
 #[test]
 fn a_region_that_emptied_itself_is_not_filled_by_what_another_had_while_it_was_empty_too() {
     for seed in 0..20 {
-        let mut world = serving(seed, 3);
-        world.writing = false;
-        in_step(&mut world);
+        let mut world = at_rest(seed, 3);
         // Its questions do not arrive, and it hears of one that is filled itself meanwhile.
         world.cut.extend([(AMS, FRA), (AMS, GRU), (FRA, AMS)]);
         for site in [AMS, GRU] {
@@ -909,9 +908,7 @@ fn a_region_that_emptied_itself_is_not_filled_by_what_another_had_while_it_was_e
 fn what_came_of_a_disk_that_is_lost_halfway_is_compared_all_the_same() {
     let mut halfway = 0;
     for seed in 0..10 {
-        let mut world = serving(seed, 3);
-        world.writing = false;
-        in_step(&mut world);
+        let mut world = at_rest(seed, 3);
         isolate(&mut world, GRU);
         // A pull of these takes two pages, each of which is put in place in two steps.
         for n in 0..14 {

@@ -90,8 +90,6 @@ pub(super) fn weight(key: &str, entry: &Entry) -> usize {
 /// What is being applied.
 #[derive(Debug)]
 pub(super) struct Applying {
-    /// Which replies of the store are meant for it.
-    id: u64,
     /// Per key, what came in, each with what its sender had seen.
     incoming: BTreeMap<String, Vec<(Entry, Arc<VersionVector>)>>,
     /// The keys in the order in which they become visible.
@@ -265,55 +263,39 @@ impl Engine {
     }
 
     fn start(&mut self, mut applying: Applying) {
-        applying.id = self.id();
         applying.size = applying.fitting(&self.config);
         self.applying = Some(applying);
         self.apply_next();
-    }
-
-    /// Whether a reply is meant for what is being applied, and not for what was given up before.
-    pub(super) fn applies(&self, id: u64) -> bool {
-        self.applying
-            .as_ref()
-            .is_some_and(|applying| applying.id == id)
     }
 
     fn apply_next(&mut self) {
         let Some(applying) = &self.applying else {
             return;
         };
-        let keys = applying.current().to_vec();
-        if keys.is_empty() {
+        if applying.current().is_empty() {
             self.commit(Vec::new(), Hlc::default());
-        } else if let Some(held) = self.recall(&keys) {
-            self.apply_to(held);
+        } else if let Some(held) = self.recall(applying) {
+            self.apply_to(held, true);
         } else {
             self.read_current();
         }
     }
 
     fn read_current(&mut self) {
-        let Some(applying) = &mut self.applying else {
-            return;
-        };
-        applying.recalled = false;
-        let (id, keys) = (applying.id, applying.current().to_vec());
-        self.store(Task::ApplyRead(id), Op::Read { keys });
+        if let Some(applying) = &self.applying {
+            let keys = applying.current().to_vec();
+            self.store(Task::ApplyRead, Op::Read { keys });
+        }
     }
 
-    /// What lies at these keys, if all of it is remembered.
+    /// What lies at the step's keys, if all of it is remembered.
     ///
     /// It may be older than what lies there by now, and so than the vector. What it makes of an incoming entry is compared
     /// in the store; where it makes nothing of one, that is read after all.
-    fn recall(&mut self, keys: &[String]) -> Option<Vec<Held>> {
+    fn recall(&self, applying: &Applying) -> Option<Vec<Held>> {
         // An origin that the store cannot keep takes back what a read of it would only have begun.
-        let keeps_origins = self
-            .tasks
-            .values()
-            .any(|task| matches!(task, Task::Origins));
-        let applying = self.applying.as_mut()?;
-        applying.recalled = false;
-        if !applying.is_news() || keeps_origins {
+        let mut tasks = self.tasks.values();
+        if !applying.is_news() || tasks.any(|task| matches!(task, Task::Origins)) {
             return None;
         }
         let held = |key: &String| {
@@ -324,9 +306,7 @@ impl Engine {
                 entry,
             })
         };
-        let held = keys.iter().map(held).collect::<Option<_>>();
-        applying.recalled = held.is_some();
-        held
+        applying.current().iter().map(held).collect()
     }
 
     pub(super) fn apply_read(&mut self, rows: Vec<Row>) {
@@ -335,10 +315,10 @@ impl Engine {
             entry: row.entry,
             expected: Expected::Read(row.version),
         };
-        self.apply_to(rows.into_iter().map(held).collect());
+        self.apply_to(rows.into_iter().map(held).collect(), false);
     }
 
-    fn apply_to(&mut self, held: Vec<Held>) {
+    fn apply_to(&mut self, held: Vec<Held>, recalled: bool) {
         let Some(applying) = &self.applying else {
             return;
         };
@@ -398,11 +378,12 @@ impl Engine {
                 });
             }
         }
-        if applying.recalled && changes.len() < keys {
+        if recalled && changes.len() < keys {
             // Nothing is compared where nothing changes, and what is remembered may lack what the vector covers.
             return self.read_current();
         }
         if let Some(applying) = &mut self.applying {
+            applying.recalled = recalled;
             applying.notices = notices;
             let (all, recent) = (applying.is_news(), &self.recent);
             let keeps = |change: &&Change| all || recent.get(&change.key).is_some();
@@ -441,7 +422,7 @@ impl Engine {
         let Some(applying) = &self.applying else {
             return;
         };
-        let (id, last) = (applying.id, applying.is_last());
+        let last = applying.is_last();
         let joins = matches!(self.phase, Phase::Joining { .. });
         let begin = if joins && last && applying.ends.is_some() && self.is_new() {
             self.slowest_other()
@@ -463,7 +444,7 @@ impl Engine {
         if reads {
             self.stop_comparing();
         }
-        self.store(Task::ApplyCommit(id), Op::Commit(commit));
+        self.store(Task::ApplyCommit, Op::Commit(commit));
     }
 
     pub(super) fn apply_committed(&mut self) {
@@ -505,11 +486,10 @@ impl Engine {
 
     /// Tells of what came of a step. If it is not in place after all, that is told again when it is.
     fn tell_applied(&mut self) {
-        let notices = self
-            .applying
-            .as_mut()
-            .map(|a| std::mem::take(&mut a.notices));
-        for notice in notices.unwrap_or_default() {
+        let Some(applying) = &mut self.applying else {
+            return;
+        };
+        for notice in std::mem::take(&mut applying.notices) {
             self.list(&notice);
             self.notice(notice);
         }
@@ -519,6 +499,9 @@ impl Engine {
     pub(super) fn stop_applying(&mut self) {
         self.tell_applied();
         self.applying = None;
+        // A reply that is still to come is not the next batch's.
+        let applies = |task: &Task| matches!(task, Task::ApplyRead | Task::ApplyCommit);
+        self.tasks.retain(|_, task| !applies(task));
     }
 
     /// The entry at `at` is another one by now. If it was read, a component writes it: put those before it in place, then
@@ -584,7 +567,6 @@ struct Held {
 impl Applying {
     fn new(repair: bool) -> Self {
         Self {
-            id: 0,
             incoming: BTreeMap::new(),
             keys: Vec::new(),
             weights: Vec::new(),

@@ -98,9 +98,8 @@ enum Task {
     Load,
     Mint,
     Approve,
-    /// Of the batch with this number.
-    ApplyRead(u64),
-    ApplyCommit(u64),
+    ApplyRead,
+    ApplyCommit,
     Serve(u64),
     Dead,
     Collect,
@@ -175,7 +174,7 @@ impl Engine {
                 Err(error) => self.notice(Notice::Refused(Refused::Wire(error))),
             },
             Event::Store(token, outcome) => {
-                // A step of a connection that is gone: whatever it did, the store is loaded anew.
+                // Not a step of a connection that is gone, or of a batch that was given up: whatever that did, it is looked at anew.
                 if let Some(task) = self.tasks.remove(&token) {
                     self.stored(task, outcome);
                 }
@@ -261,11 +260,9 @@ impl Engine {
             (Task::Load, Outcome::Loaded(loaded)) => self.loaded(*loaded),
             (Task::Mint, Outcome::Done) => self.minted(),
             (Task::Approve, Outcome::Done) => self.approved(),
-            (Task::ApplyRead(id), Outcome::Rows(rows)) if self.applies(id) => self.apply_read(rows),
-            (Task::ApplyCommit(id), Outcome::Done) if self.applies(id) => self.apply_committed(),
-            (Task::ApplyCommit(id), Outcome::Conflict(at)) if self.applies(id) => {
-                self.apply_conflict(at);
-            }
+            (Task::ApplyRead, Outcome::Rows(rows)) => self.apply_read(rows),
+            (Task::ApplyCommit, Outcome::Done) => self.apply_committed(),
+            (Task::ApplyCommit, Outcome::Conflict(at)) => self.apply_conflict(at),
             (Task::Serve(id), Outcome::Page(page)) => self.serve_page(id, page),
             (Task::Names, Outcome::Names(names)) => self.scan_names(names),
             (Task::Scan, Outcome::Rows(rows)) => self.scan_rows(&rows),
@@ -281,8 +278,7 @@ impl Engine {
     /// taken up again by a later tick.
     fn failed(&mut self, task: &Task) {
         match task {
-            Task::ApplyRead(id) | Task::ApplyCommit(id) if self.applies(*id) => self.apply_failed(),
-            Task::ApplyRead(_) | Task::ApplyCommit(_) => {}
+            Task::ApplyRead | Task::ApplyCommit => self.apply_failed(),
             Task::Serve(id) => self.serving.retain(|serving| serving.id != *id),
             Task::Names | Task::Scan => self.comparing = Comparing::default(),
             Task::Mint | Task::Approve | Task::Wipe => self.reload(),
