@@ -115,6 +115,16 @@ fn restart_store(world: &mut World, site: usize) -> &'static str {
     "store restarted"
 }
 
+/// The server process is another one before its list of all keys is whole.
+pub(crate) fn restart_listing(world: &mut World, site: usize) {
+    if world.sites[site].is_listing() {
+        let name = "store restarted in the middle of a list";
+        restart_store(world, site);
+        world.tell(site, name);
+        *world.faults.entry(name).or_default() += 1;
+    }
+}
+
 fn replace_disk(world: &mut World, site: usize, disk: Data) -> Result<()> {
     let (before, elsewhere) = (world.vector(site)?, world.elsewhere(site)?);
     world.sites[site].data = disk;

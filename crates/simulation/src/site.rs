@@ -94,6 +94,11 @@ impl Site {
         self.stop();
     }
 
+    /// Whether the store is making a list of all its keys for whoever asks from before its change log's beginning.
+    pub fn is_listing(&self) -> bool {
+        self.data.hash("@kv/r/state").contains_key("k")
+    }
+
     /// What the store covers, by its own word.
     pub fn vector(&self) -> Result<VersionVector> {
         let authors = self.data.hash("@kv/r/authors");

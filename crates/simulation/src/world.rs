@@ -50,6 +50,8 @@ pub enum Happening {
     Backup(usize),
     /// A provider dies.
     Die(usize, u64),
+    /// A store restarts while it makes a list of all its keys.
+    RestartListing(usize, u64),
     /// Something goes wrong.
     Fault,
     /// Something is mended.
@@ -216,6 +218,11 @@ impl World {
             Happening::Die(site, life) => {
                 if self.sites[site].life == life {
                     crate::fault::kill(self, site, 100..5_000)?;
+                }
+            }
+            Happening::RestartListing(site, life) => {
+                if self.sites[site].life == life && self.failing {
+                    crate::fault::restart_listing(self, site);
                 }
             }
             Happening::Fault => {
@@ -400,6 +407,7 @@ impl World {
         self.race(site, &op)?;
         let place = &mut self.sites[site];
         let full = self.full.contains(&site);
+        let lists = matches!(&op, Op::Page { .. });
         let unread = |change: &Change| matches!(change.expected, Expected::Put(_));
         let unread = matches!(&op, Op::Commit(commit) if commit.entries.iter().any(unread));
         self.interpreter.fill(full);
@@ -421,6 +429,11 @@ impl World {
         }
         let after = self.rng.u64(0..2);
         self.at(after, Happening::Outcome(site, life, token, outcome));
+        // By chance alone a store hardly ever restarts before such a list is whole.
+        if lists && self.failing && self.sites[site].is_listing() && self.rng.u8(0..16) == 0 {
+            let after = self.rng.u64(0..100);
+            self.at(after, Happening::RestartListing(site, life));
+        }
         Ok(())
     }
 

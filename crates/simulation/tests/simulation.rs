@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use simulation::{again, processors, run, Bug, Total};
 
 const SEEDS: u64 = 2_000;
-/// Worlds in which a planted bug has to show; most show in the first few, the rarest in one of about four hundred.
+/// Worlds in which a planted bug has to show; most show in the first few, the rarest in one of about two hundred.
 const BUG_SEEDS: u64 = 1_000;
 
 /// Runs `seeds` worlds on all processors; ends at the first failure when told to.
@@ -50,6 +50,7 @@ fn nothing_is_lost_or_counted_twice_in_any_world() {
         "provider killed",
         "provider paused",
         "store restarted",
+        "store restarted in the middle of a list",
         "disk wiped",
         "backup restored",
         "backup restored beside a wiped disk",
