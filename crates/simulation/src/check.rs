@@ -162,7 +162,8 @@ pub fn logs(world: &World) -> Result<()> {
 }
 
 /// Whether what one region is given of a key would add nothing there: it may make it forget something. Of two writes that
-/// replaced the same of a counter either does.
+/// replaced the same of a counter either does, and what was replaced as a whole may be gone: a third region that knew of all of
+/// it had nothing of it any more.
 fn has(mine: Seen<'_>, theirs: Seen<'_>) -> bool {
     let both = merge(mine, theirs);
     let amounts = |shard: &Shard| {
@@ -170,8 +171,11 @@ fn has(mine: Seen<'_>, theirs: Seen<'_>) -> bool {
         (shard.count, replaced.map_or(0, |replaced| replaced.count))
     };
     let same = |(id, shard): (&ShardId, &Shard)| {
-        let held = mine.entry.shards.get(id);
-        held.is_some_and(|held| amounts(held) == amounts(shard))
+        let (count, replaced) = amounts(shard);
+        match mine.entry.shards.get(id) {
+            Some(held) => amounts(held) == (count, replaced),
+            None => replaced == count,
+        }
     };
     let register = both.register.is_none() || both.register == mine.entry.register;
     register && both.shards.iter().all(same)

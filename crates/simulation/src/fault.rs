@@ -54,10 +54,10 @@ pub fn mend(world: &mut World, mend: &Mend) -> Result<()> {
     Ok(())
 }
 
-/// Whether a region that has never begun could not make itself known.
+/// Whether a region that nobody knows could not make itself known. It may have begun, and died before it spoke.
 fn is_unheard_of(world: &World, site: usize) -> bool {
     let cut = |(from, _): &(usize, usize)| *from == site;
-    world.sites[site].life == 0 && world.cut.iter().any(cut)
+    !world.known.contains(&world.sites[site].region) && world.cut.iter().any(cut)
 }
 
 fn cut(world: &mut World, site: usize) -> &'static str {

@@ -101,6 +101,8 @@ pub struct World {
     pub story: Vec<String>,
     /// Notices of the engines, by kind.
     pub notices: BTreeMap<&'static str, u32>,
+    /// Regions that another one has heard of.
+    pub known: BTreeSet<Region>,
     /// Which regions found that another one's digest is equal to theirs.
     pub compared: BTreeSet<(usize, Region)>,
     /// Whether components write.
@@ -151,6 +153,7 @@ impl World {
             faults: BTreeMap::new(),
             story: Vec::new(),
             notices: BTreeMap::new(),
+            known: BTreeSet::new(),
             compared: BTreeSet::new(),
             writing: true,
             failing: true,
@@ -347,7 +350,10 @@ impl World {
             self.tell(site, &format!("{notice:?}"));
         }
         let name = match notice {
-            Notice::Joined(_) => "joined",
+            Notice::Joined(region) => {
+                self.known.insert(region.clone());
+                "joined"
+            }
             Notice::Evicted(_) => "evicted",
             Notice::Minted(..) => "minted",
             Notice::StartsAnew(Reason::FilledFromCopy) => "was filled from a copy",

@@ -887,6 +887,48 @@ fn two_regions_each_of_which_remembers_more_of_the_other_do_not_wait_for_ever() 
 }
 
 #[test]
+fn an_emptied_region_that_can_take_from_nobody_is_not_waited_for_as_if_it_caught_up() {
+    const HOUR: i64 = 3_600_000;
+    for seed in 0..5 {
+        let mut world = at_rest(seed, 4);
+        let old = world.sites[AMS].data.clone();
+        write(&mut world, AMS, &[set("a")]);
+        in_step(&mut world);
+        // A life of FRA that seems to come after the next store there, which does not know of it. That others lack something of
+        // FRA when they take from it makes them keep where that came from.
+        isolate(&mut world, FRA);
+        write(&mut world, FRA, &[set("b")]);
+        world.sites[FRA].clock_ms = HOUR;
+        let disk = world.sites[FRA].data.clone();
+        restart_over(&mut world, FRA, disk);
+        world.cut.clear();
+        in_step(&mut world);
+        world.sites[FRA].clock_ms = 0;
+        // An old copy, and what is filled from it.
+        isolate(&mut world, AMS);
+        isolate(&mut world, FRA);
+        join(&mut world, AMS, FRA);
+        restart_over(&mut world, AMS, old);
+        restart_over(&mut world, FRA, Data::default());
+        serves(&mut world, AMS);
+        serves(&mut world, FRA);
+        write(&mut world, FRA, &[set("c")]);
+        in_step_of(&mut world, &[AMS, FRA]);
+        // GRU starts anew with what it took from the earlier store in FRA, then nobody serves any more.
+        join(&mut world, FRA, GRU);
+        until(&mut world, "empty", |world| {
+            world.vector(GRU).unwrap().iter().next().is_none()
+        });
+        world.cut.clear();
+        until(&mut world, "draining", |world| {
+            let draining = |site: &usize| phase(world, *site) == "draining";
+            [AMS, IAD].iter().all(draining) && phase(world, GRU) == "joining"
+        });
+        comes_right(&mut world, seed);
+    }
+}
+
+#[test]
 fn a_region_that_emptied_itself_is_not_filled_by_what_another_had_while_it_was_empty_too() {
     for seed in 0..20 {
         let mut world = at_rest(seed, 3);

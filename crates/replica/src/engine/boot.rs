@@ -372,7 +372,7 @@ impl Engine {
     ///
     /// Of those that all are to start anew one has to serve all the same, and best the one that forgot least. Were they to
     /// wait for each other in a circle, the smallest would be the one. Whoever catches up will serve, and is given time to
-    /// read a large store, but not for ever: its disk may be full.
+    /// read a large store, but not for ever: its disk may be full. Who can take from nobody does not catch up.
     fn patience(&self) -> u64 {
         const ROUND: u64 = 10;
         const CATCHING_UP: u64 = 200;
@@ -390,7 +390,9 @@ impl Engine {
         } else {
             return u64::MAX;
         };
-        let answers = answers + if joining.is_empty() { 0 } else { CATCHING_UP };
+        let mut joining = joining.into_iter();
+        let catches_up = joining.any(|region| !self.takes_from_nobody(region));
+        let answers = answers + if catches_up { CATCHING_UP } else { 0 };
         self.config.answer_ms.saturating_mul(answers)
     }
 

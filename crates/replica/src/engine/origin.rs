@@ -124,7 +124,7 @@ impl Engine {
             let witness =
                 |other: &&Region| *other != region && self.is_live(other) && counts(other);
             let mut others = self.peers.iter().filter(|(other, _)| witness(other));
-            others.any(|(_, peer)| peer.tells_of(origin, &peer.vector))
+            others.any(|(_, peer)| tells_of(&peer.origins, &peer.vector, origin))
         };
         let strangers = self.strangers(self.peers.get(region)?);
         (self.has_said(region) && !strangers.iter().any(forgot)).then_some(strangers)
@@ -165,6 +165,30 @@ impl Engine {
             .collect()
     }
 
+    /// Whether a region that has nothing can take nothing either: of each that speaks and has something another one remembers
+    /// more, as that region finds itself.
+    pub(super) fn takes_from_nobody(&self, region: &Region) -> bool {
+        let has_something = |peer: &Peer| peer.vector.iter().next().is_some();
+        if self.peers.get(region).is_none_or(has_something) {
+            return false;
+        }
+        let own = Origin::of(&self.lineage, &self.vector);
+        let ours: Vec<&Origin> = own.iter().chain(self.origins.0.values()).collect();
+        let others = self.peers.iter();
+        let others = others.filter(|(other, peer)| self.is_live(other) && has_something(peer));
+        let others = others.map(|(_, peer)| (&peer.vector, peer.origins.iter().collect()));
+        let holders: Vec<(&VersionVector, Vec<&Origin>)> =
+            others.chain([(&self.vector, ours)]).collect();
+        let is_refused = |(_, origins): &(&VersionVector, Vec<&Origin>)| {
+            let mut copies = origins.iter().filter(|origin| origin.may_be_copy());
+            copies.any(|origin| {
+                let mut witnesses = holders.iter();
+                witnesses.any(|(vector, named)| tells_of(named.iter().copied(), vector, origin))
+            })
+        };
+        holders.iter().all(is_refused)
+    }
+
     pub(super) fn check_origins_against(&mut self, from: &Region, theirs: &VersionVector) {
         if self.origins_forgot(from, theirs) {
             self.start_anew(Reason::FilledFromCopy);
@@ -175,7 +199,7 @@ impl Engine {
     pub(super) fn origins_forgot(&self, from: &Region, theirs: &VersionVector) -> bool {
         let mut origins = self.origins.0.values();
         let peer = self.peers.get(from);
-        peer.is_some_and(|peer| origins.any(|origin| peer.tells_of(origin, theirs)))
+        peer.is_some_and(|peer| origins.any(|origin| tells_of(&peer.origins, theirs, origin)))
     }
 
     /// Whether more of a region's store, or of one that it was filled from, is remembered here than was there.
@@ -188,12 +212,13 @@ impl Engine {
     }
 }
 
-impl Peer {
-    /// Whether it bears witness that a store forgot something: it remembers more of it. Who was filled from that store, too,
-    /// and from no other copy of it that had more, is no witness, or all that were would refuse each other: what it has of it,
-    /// it has from there, or heard late.
-    fn tells_of(&self, origin: &Origin, remembered: &VersionVector) -> bool {
-        let named = || self.origins.iter().any(|own| own.is_no_more_than(origin));
-        origin.forgot(remembered) && !named()
-    }
+/// Whether somebody bears witness that a store forgot something, who names these origins: it remembers more of it. Who was
+/// filled from that store, too, and from no other copy of it that had more, is no witness, or all that were would refuse each
+/// other: what it has of it, it has from there, or heard late.
+fn tells_of<'a>(
+    named: impl IntoIterator<Item = &'a Origin>,
+    remembered: &VersionVector,
+    origin: &Origin,
+) -> bool {
+    origin.forgot(remembered) && !named.into_iter().any(|own| own.is_no_more_than(origin))
 }
