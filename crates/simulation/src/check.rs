@@ -7,6 +7,7 @@ use replica::entry::{Entry, Shard, ShardId};
 use replica::merge::{merge, Seen};
 use replica::region::{Author, Region};
 use replica::store::{Op, Outcome, Row, Session};
+use replica::vector::VersionVector;
 
 use crate::history::Done;
 use crate::site::take;
@@ -100,6 +101,8 @@ pub fn logs(world: &World) -> Result<()> {
         entries(world, site).ok().filter(|_| !plain)
     };
     let held: Vec<Option<Vec<Row>>> = (0..world.sites.len()).map(held).collect();
+    let vectors = (0..world.sites.len()).map(|site| world.vector(site));
+    let vectors: Vec<VersionVector> = vectors.collect::<Result<_>>()?;
     for (site, rows) in held.iter().enumerate() {
         let (Some(rows), place) = (rows, &world.sites[site]) else {
             continue;
@@ -126,7 +129,7 @@ pub fn logs(world: &World) -> Result<()> {
                 }
                 _ => (usize::MAX, position),
             };
-            let is_listing = first <= all.len() && source.contains_key("k");
+            let is_listing = first <= all.len() && place.is_listing();
             if incarnation != life || !(base..ALL_KEYS).contains(&after) || is_listing {
                 // It is to be given all.
                 continue;
@@ -145,10 +148,18 @@ pub fn logs(world: &World) -> Result<()> {
                     entry: &row.entry,
                     vector: &seen,
                 };
+                let is_gone = |id: &ShardId, seq| {
+                    let mut others = vectors.iter().zip(&held);
+                    others.any(|(vector, rows)| {
+                        let mut rows = rows.iter().flatten().filter(|other| other.key == row.key);
+                        vector.covers(&id.author, seq)
+                            && rows.all(|other| !other.entry.shards.contains_key(id))
+                    })
+                };
                 ensure!(
                     left.contains(&row.key)
                         || row.entry.is_covered_by(&covered)
-                        || has(mine, given),
+                        || has(mine, given, is_gone),
                     "{} is not in the log of {} after {position}, and {} lacks {:?}",
                     row.key,
                     place.region,
@@ -162,20 +173,17 @@ pub fn logs(world: &World) -> Result<()> {
 }
 
 /// Whether what one region is given of a key would add nothing there: it may make it forget something. Of two writes that
-/// replaced the same of a counter either does, and what was replaced as a whole may be gone: a third region that knew of all of
-/// it had nothing of it any more.
-fn has(mine: Seen<'_>, theirs: Seen<'_>) -> bool {
+/// replaced the same of a counter either does; and what was replaced as a whole may be missing if it is gone somewhere: that
+/// region may have been read, too.
+fn has(mine: Seen<'_>, theirs: Seen<'_>, is_gone: impl Fn(&ShardId, u64) -> bool) -> bool {
     let both = merge(mine, theirs);
-    let amounts = |shard: &Shard| {
-        let replaced = shard.replaced.as_ref();
-        (shard.count, replaced.map_or(0, |replaced| replaced.count))
-    };
-    let same = |(id, shard): (&ShardId, &Shard)| {
-        let (count, replaced) = amounts(shard);
-        match mine.entry.shards.get(id) {
-            Some(held) => amounts(held) == (count, replaced),
-            None => replaced == count,
+    let replaced = |shard: &Shard| shard.replaced.as_ref().map(|replaced| replaced.count);
+    let same = |(id, shard): (&ShardId, &Shard)| match mine.entry.shards.get(id) {
+        Some(held) => {
+            let amounts = |shard: &Shard| (shard.count, replaced(shard).unwrap_or(0));
+            amounts(held) == amounts(shard)
         }
+        None => replaced(shard) == Some(shard.count) && is_gone(id, shard.seq),
     };
     let register = both.register.is_none() || both.register == mine.entry.register;
     register && both.shards.iter().all(same)

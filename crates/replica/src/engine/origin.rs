@@ -165,11 +165,15 @@ impl Engine {
             .collect()
     }
 
-    /// Whether a region that has nothing can take nothing either: of each that speaks and has something another one remembers
-    /// more, as that region finds itself.
+    /// Whether a region that has nothing can most likely take nothing either: of each that has something another one remembers
+    /// more, by what is heard here. Somebody who is not heard here may fill it.
     pub(super) fn takes_from_nobody(&self, region: &Region) -> bool {
-        let has_something = |peer: &Peer| peer.vector.iter().next().is_some();
+        let has_something = |peer: &Peer| !peer.vector.is_empty();
         if self.peers.get(region).is_none_or(has_something) {
+            return false;
+        }
+        let speaks = |region: &Region| self.is_live(region) && self.has_said(region);
+        if !self.members().all(speaks) {
             return false;
         }
         let own = Origin::of(&self.lineage, &self.vector);
