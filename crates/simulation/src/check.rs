@@ -111,7 +111,6 @@ pub fn logs(world: &World) -> Result<()> {
         let base: u64 = source.get("b").map_or(Ok(0), |base| base.parse())?;
         let life = &place.data.parts("@kv/r/life")[0];
         let [log, all] = ["@kv/r/log", "@kv/r/all"].map(|name| place.data.list(name));
-        let seen = world.vector(site)?;
         for (reader, theirs) in held.iter().enumerate() {
             let state = world.sites[reader].data.hash(STATE);
             let cursor = state.get(&format!("c:{}", place.region));
@@ -138,15 +137,15 @@ pub fn logs(world: &World) -> Result<()> {
             let left: BTreeSet<&String> = all.iter().skip(first).chain(log).collect();
             let theirs: BTreeMap<&String, &Entry> =
                 theirs.iter().map(|row| (&row.key, &row.entry)).collect();
-            let (nothing, covered) = (Entry::default(), world.vector(reader)?);
+            let (nothing, covered) = (Entry::default(), &vectors[reader]);
             for row in rows {
                 let mine = Seen {
                     entry: theirs.get(&row.key).copied().unwrap_or(&nothing),
-                    vector: &covered,
+                    vector: covered,
                 };
                 let given = Seen {
                     entry: &row.entry,
-                    vector: &seen,
+                    vector: &vectors[site],
                 };
                 let is_gone = |id: &ShardId, seq| {
                     let mut others = vectors.iter().zip(&held);
@@ -158,7 +157,7 @@ pub fn logs(world: &World) -> Result<()> {
                 };
                 ensure!(
                     left.contains(&row.key)
-                        || row.entry.is_covered_by(&covered)
+                        || row.entry.is_covered_by(covered)
                         || has(mine, given, is_gone),
                     "{} is not in the log of {} after {position}, and {} lacks {:?}",
                     row.key,

@@ -232,8 +232,7 @@ impl World {
         take(&self.interpreter, &mut place.data, &mut place.session, op)?;
         self.note_adopted(site, before)?;
         if dies {
-            self.tell(site, "adoption interrupted");
-            *self.faults.entry("adoption interrupted").or_default() += 1;
+            self.count_fault(site, "adoption interrupted");
             let life = self.sites[site].life;
             self.at(0, Happening::Die(site, life));
             return Ok(());

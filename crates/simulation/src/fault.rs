@@ -30,8 +30,7 @@ pub fn happen(world: &mut World) -> Result<()> {
         97..100 if running => go_plain(world, site)?,
         _ => return Ok(()),
     };
-    world.tell(site, name);
-    *world.faults.entry(name).or_default() += 1;
+    world.count_fault(site, name);
     Ok(())
 }
 
@@ -118,10 +117,8 @@ fn restart_store(world: &mut World, site: usize) -> &'static str {
 /// The server process is another one before its list of all keys is whole.
 pub(crate) fn restart_listing(world: &mut World, site: usize) {
     if world.sites[site].is_listing() {
-        let name = "store restarted in the middle of a list";
         restart_store(world, site);
-        world.tell(site, name);
-        *world.faults.entry(name).or_default() += 1;
+        world.count_fault(site, "store restarted in the middle of a list");
     }
 }
 

@@ -243,6 +243,12 @@ impl World {
         self.story.push(line);
     }
 
+    /// Notes that something went wrong.
+    pub fn count_fault(&mut self, site: usize, name: &'static str) {
+        self.tell(site, name);
+        *self.faults.entry(name).or_default() += 1;
+    }
+
     /// Starts a region's provider.
     pub fn start(&mut self, site: usize) -> Result<()> {
         let mut config = Config::new(

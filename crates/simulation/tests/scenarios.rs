@@ -917,7 +917,7 @@ fn an_emptied_region_that_can_take_from_nobody_is_not_waited_for_as_if_it_caught
         // GRU starts anew with what it took from the earlier store in FRA, then nobody serves any more.
         join(&mut world, FRA, GRU);
         until(&mut world, "empty", |world| {
-            world.vector(GRU).unwrap().iter().next().is_none()
+            world.vector(GRU).unwrap().is_empty()
         });
         world.cut.clear();
         until(&mut world, "draining", |world| {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use simulation::{again, processors, run, Bug, Total};
 
 const SEEDS: u64 = 2_000;
-/// Worlds in which a planted bug has to show; most show in the first few, the rarest in one of about two hundred.
+/// Worlds in which a planted bug has to show; most show in the first few, the rarest in one of about four hundred.
 const BUG_SEEDS: u64 = 1_000;
 
 /// Runs `seeds` worlds on all processors; ends at the first failure when told to.
